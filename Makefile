@@ -1,0 +1,32 @@
+# Five verbs. Only Python >= 3.11, pip and make are needed; everything else comes from the package index.
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+BIN = $(VENV)/bin
+
+.PHONY: demo test check format clean
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[check]'
+	touch $@
+
+demo: $(VENV)/.installed  ## the main job on real images: requests, unlearning, audit, signed reports
+	$(BIN)/expunge demo --seed $(SEED) --output demo
+
+test: $(VENV)/.installed  ## all tests; starts real PostgreSQL and Valkey by itself
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo .expunge build *.egg-info

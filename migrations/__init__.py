@@ -1,0 +1,1 @@
+"""Alembic migrations of the ledger; applied by `expunge migrate` and `expunge up`."""
