@@ -1,4 +1,4 @@
-"""Write scikit-learn's handwritten digits as PNG files with a manifest, some training labels wrong on purpose."""
+"""Write scikit-learn's digits as PNG files with a manifest, some labels wrong on purpose."""
 
 import hashlib
 from dataclasses import dataclass
@@ -44,13 +44,15 @@ class DigitsManifest:
 def write_digits(root: Path, seed: int) -> DigitsManifest:
     """Write 1,797 8×8 PNG files and a Parquet manifest; the last 500 samples are the hold-out.
 
-    Forty training labels are replaced by another label drawn uniformly with `seed`: annotation errors that a network
-    memorises.
+    Forty training labels are replaced by another label drawn uniformly with `seed`: annotation
+    errors that a network memorises.
     """
     digits = load_digits()
     generator = np.random.default_rng(seed)
     labels = [int(label) for label in digits.target]
-    mislabelled = sorted(int(i) for i in generator.choice(NUM_TRAIN, NUM_MISLABELLED, replace=False))
+    mislabelled = sorted(
+        int(i) for i in generator.choice(NUM_TRAIN, NUM_MISLABELLED, replace=False)
+    )
     for index in mislabelled:
         labels[index] = (labels[index] + int(generator.integers(1, 10))) % 10
     ids = [f"digit-{index:04d}" for index in range(len(labels))]
