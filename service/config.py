@@ -1,0 +1,59 @@
+"""Settings: every switch of the service, read from `EXPUNGE_…` environment variables."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One object for all processes; paths left out are put under `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", extra="ignore")
+
+    home: Path = Path(".expunge")
+    mode: Literal["embedded", "production"] = "embedded"
+    database_url: str = ""
+    broker_url: str = "filesystem://"
+    storage_url: str = ""
+    data_roots: list[Path] = Field(default_factory=list)
+    signing_key_file: Path = Path()
+    pepper_file: Path = Path()
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    lease_s: float = Field(default=30, gt=0)
+    sweep_interval_s: float = Field(default=5, gt=0)
+    dispatch_interval_s: float = Field(default=0.2, gt=0)
+    reference_seeds_per_job: int = Field(default=5, ge=1)
+    reference_grace_s: float = Field(default=3600, ge=0)
+    max_failures: int = Field(default=3, ge=1)
+    workers: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0)
+    device: str = "auto"
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_sample_ids: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _fill_home(self) -> Self:
+        """Make `home` absolute and derive every path that was left out from it."""
+        self.home = self.home.expanduser().resolve()
+        self.database_url = self.database_url or f"sqlite:///{self.home / 'expunge.db'}"
+        self.storage_url = self.storage_url or (self.home / "storage").as_uri()
+        self.data_roots = [root.expanduser().resolve() for root in self.data_roots]
+        self.data_roots = self.data_roots or [self.home / "data"]
+        if self.signing_key_file == Path():
+            self.signing_key_file = self.home / "keys" / "signing.pem"
+        if self.pepper_file == Path():
+            self.pepper_file = self.home / "keys" / "pepper"
+        return self
+
+    @property
+    def cache_root(self) -> Path:
+        """Folder of the caches that a worker keeps on this machine, one folder per cache key."""
+        return self.home / "cache"
+
+
+def get_settings() -> Settings:
+    """Read the environment now; nothing is cached, so a test can change it."""
+    return Settings()

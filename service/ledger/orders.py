@@ -1,0 +1,147 @@
+"""What callers hand to the ledger and get back from it: plain values, no behaviour."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+METHODS = ("muda", "distilled_recovery", "finetune", "retrain")
+"""Methods that a ladder may name; `retrain` can only be the last rung."""
+
+DEFAULT_LADDER = ("muda", "distilled_recovery", "retrain")
+
+AUDIT_LEVELS = ("references", "none")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, for which tenant and with which scopes; made by `service.keys`."""
+
+    tenant_id: uuid.UUID
+    actor: str
+    scopes: frozenset[str] = frozenset()
+
+
+class SampleRow(NamedTuple):
+    """One row of a manifest; `sha256` is the hex digest of the image's bytes."""
+
+    sample_id: str
+    label: int
+    split: Literal["train", "holdout"]
+    uri: str
+    sha256: str
+    subject_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDraft:
+    """A validated manifest; `rows` in the order of their ordinals, `root` what uris are below."""
+
+    name: str
+    manifest_uri: str
+    format: str
+    root: str
+    class_names: Sequence[str]
+    rows: Sequence[SampleRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDraft:
+    """A model whose weights already lie in storage under `weights_uri` (a storage key)."""
+
+    name: str
+    dataset_id: uuid.UUID
+    architecture: str
+    weights_uri: str
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    architecture_kwargs: dict[str, Any] = field(default_factory=dict)
+    classifier: str | None = None
+    recipe: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOrder:
+    """A wish to forget; `submitted_time` is when the data subject asked (default: now)."""
+
+    model_id: uuid.UUID
+    sample_ids: Sequence[str]
+    subject_request_id: str | None = None
+    regulation: str = "gdpr"
+    submitted_time: datetime | None = None
+    policy: str = "standard"
+    ladder: Sequence[str] = DEFAULT_LADDER
+    audit: str = "references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOrder:
+    """A candidate made elsewhere: its weights, the ids it claims to have forgotten, its origin."""
+
+    model_id: uuid.UUID
+    sample_ids: Sequence[str]
+    weights_uri: str
+    weights_sha256: str
+    label: str
+    base_version: int | None = None
+    policy: str = "standard"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job; `attempt` is the fencing token."""
+
+    job_id: uuid.UUID
+    kind: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed: `transient` is tried again, `fatal` and `usage` are not."""
+
+    kind: Literal["fatal", "transient", "usage"]
+    code: str
+    detail: str
+
+
+class PackageRow(NamedTuple):
+    """One line of the sample list that a worker hands to its child."""
+
+    position: int
+    ordinal: int
+    uri: str
+    sha256: str
+    label: int
+    role: Literal["retain", "forget", "holdout", "erased"]
+
+
+@dataclass(frozen=True)
+class JobPackage:
+    """All that a child may know; `samples` streams and must be read within the session."""
+
+    spec: dict[str, Any]
+    samples: Iterable[PackageRow]
+    data_root: str
+    cache_key: str | None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list and where the next one starts, null at the end."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep did: jobs put back, failed, woken again, and runs planned."""
+
+    requeued: int = 0
+    failed: int = 0
+    redispatched: int = 0
+    planned: int = 0

@@ -1,0 +1,53 @@
+"""The SQLAlchemy tables; only `service.ledger` and `service.keys` write to them.
+
+There are no ORM relationships: whoever needs another row asks for it, so nothing loads by surprise.
+"""
+
+from service.tables.base import (
+    AuditStatus,
+    Base,
+    JobKind,
+    JobStatus,
+    ModelStatus,
+    ReferenceState,
+    RequestStatus,
+    RunState,
+    VersionState,
+    new_id,
+)
+from service.tables.datasets import Dataset, Sample, Tombstones
+from service.tables.evidence import AuditEvent, Outbox, Report
+from service.tables.identity import ApiKey, Tenant
+from service.tables.jobs import Job, JobNeed, Reference
+from service.tables.models import Model, ModelVersion
+from service.tables.requests import Audit, DeletionRequest, RequestSamples, Run
+
+__all__ = [
+    "ApiKey",
+    "Audit",
+    "AuditEvent",
+    "AuditStatus",
+    "Base",
+    "Dataset",
+    "DeletionRequest",
+    "Job",
+    "JobKind",
+    "JobNeed",
+    "JobStatus",
+    "Model",
+    "ModelStatus",
+    "ModelVersion",
+    "Outbox",
+    "Reference",
+    "ReferenceState",
+    "Report",
+    "RequestSamples",
+    "RequestStatus",
+    "Run",
+    "RunState",
+    "Sample",
+    "Tenant",
+    "Tombstones",
+    "VersionState",
+    "new_id",
+]

@@ -1,0 +1,146 @@
+"""What was asked for: deletion requests, the runs that serve them, audits of foreign weights."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.tables.base import (
+    AuditStatus,
+    Base,
+    JsonList,
+    JsonObject,
+    Key,
+    RequestStatus,
+    RunState,
+    TenantKey,
+)
+
+_ACTIVE = text("state = 'active'")
+
+
+class Run(Base):
+    """Requests served together: one base version, one forget set, one candidate per rung.
+
+    `erased` is E as frozen when the run was planned, `forget` the union of its requests' samples;
+    both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index(
+            "uq_runs_active",
+            "model_id",
+            unique=True,
+            postgresql_where=_ACTIVE,
+            sqlite_where=_ACTIVE,
+        ),
+    )
+
+    id: Mapped[Key]
+    tenant_id: Mapped[TenantKey]
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"), index=True)
+    base_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"))
+    candidate_version_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"))
+    policy: Mapped[JsonObject]
+    policy_digest: Mapped[str] = mapped_column(String(64))
+    ladder: Mapped[JsonList]
+    rung: Mapped[int]
+    look: Mapped[int]
+    audit: Mapped[str] = mapped_column(String(16))
+    erased: Mapped[bytes]
+    forget: Mapped[bytes]
+    retain_digest: Mapped[str] = mapped_column(String(64))
+    state: Mapped[RunState]
+    reason: Mapped[str | None]
+    tries: Mapped[JsonList]
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class DeletionRequest(Base):
+    """A person's or a company's wish that a model forget samples.
+
+    `submitted_time`: when the data subject asked; `due_at` follows from `due_rule`. The commitment
+    is over the sample ids; `commitment_salt` may be destroyed to make it unlinkable.
+    """
+
+    __tablename__ = "deletion_requests"
+    __table_args__ = (
+        Index(None, "model_id", "status"),
+        Index(None, "tenant_id", "subject_request_id"),
+        Index(None, "tenant_id", "due_at"),
+    )
+
+    id: Mapped[Key]
+    tenant_id: Mapped[TenantKey]
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    base_version_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"))
+    result_version_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"))
+    subject_request_id: Mapped[str | None]
+    regulation: Mapped[str] = mapped_column(String(16))
+    submitted_time: Mapped[datetime]
+    received_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    due_rule: Mapped[str]
+    num_samples: Mapped[int]
+    policy_name: Mapped[str]
+    policy_version: Mapped[int]
+    policy_digest: Mapped[str] = mapped_column(String(64))
+    ladder: Mapped[JsonList]
+    audit: Mapped[str] = mapped_column(String(16))
+    commitment_root: Mapped[str] = mapped_column(String(64))
+    commitment_salt: Mapped[bytes | None]
+    status: Mapped[RequestStatus]
+    verdict: Mapped[str | None] = mapped_column(String(24))
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+    created_by: Mapped[str]
+    closed_at: Mapped[datetime | None]
+
+
+class RequestSamples(Base):
+    """The only link from a request to its samples: one bitmap of ordinals."""
+
+    __tablename__ = "request_samples"
+
+    request_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("deletion_requests.id"), primary_key=True
+    )
+    tenant_id: Mapped[TenantKey]
+    ordinals: Mapped[bytes]
+
+
+class Audit(Base):
+    """An audit of weights made elsewhere; it erases nothing.
+
+    `forget` and `erased` (E when it was opened) are bitmaps; its retain set is D ∖ (E ∪ F).
+    """
+
+    __tablename__ = "audits"
+
+    id: Mapped[Key]
+    tenant_id: Mapped[TenantKey]
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"), index=True)
+    base_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"))
+    label: Mapped[str]
+    num_samples: Mapped[int]
+    forget: Mapped[bytes]
+    erased: Mapped[bytes]
+    retain_digest: Mapped[str] = mapped_column(String(64))
+    weights_uri: Mapped[str]
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[JsonObject]
+    policy_digest: Mapped[str] = mapped_column(String(64))
+    look: Mapped[int]
+    commitment_root: Mapped[str] = mapped_column(String(64))
+    commitment_salt: Mapped[bytes | None]
+    status: Mapped[AuditStatus]
+    verdict: Mapped[str | None] = mapped_column(String(24))
+    reason_code: Mapped[str | None]
+    reason: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
