@@ -67,10 +67,10 @@ class Reference(Base):
     Shared by every run and audit with the same model, recipe and R; purged when none needs it.
     """
 
-    __tablename__ = "references"
+    __tablename__ = "retrained_references"
     __table_args__ = (
         Index(
-            "uq_references_usable",
+            "uq_retrained_references_usable",
             "model_id",
             "recipe_digest",
             "retain_digest",
