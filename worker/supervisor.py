@@ -1,0 +1,222 @@
+"""One job from wake-up to ending: claim, child, lease, result.
+
+    claim ─▶ workdir, specification ─▶ child ─▶ result ─▶ artifacts published ─▶ ledger.complete
+                                         │ cancelled, lost, worker stopping, timeout, killed
+                                         ▼
+                                       child killed ─▶ ledger.release | ledger.fail | nothing
+
+The supervisor holds the credentials and never touches what the child decodes; it imports no torch.
+Every write carries the claim, so that nothing happens when a later attempt exists.
+"""
+
+import signal
+import time
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+
+from service import ledger
+from service.ledger import Claim, JobError
+from service.storage import StorageError
+from worker.channel import encode, receive
+from worker.errors import FatalFailure, JobFailure, TransientFailure, UsageFailure
+from worker.forkserver import Child, ForkServerError
+from worker.packaging import with_paths, write_samples
+from worker.publishing import ArtifactRefused, publish_artifacts
+from worker.renewal import Renewal
+from worker.runtime import Runtime
+
+POLL_S = 0.2
+MAX_DETAIL = 2000
+
+Outcome = Literal["unclaimed", "completed", "failed", "released", "cancelled", "lost"]
+
+_log = structlog.get_logger("worker.supervisor")
+_FAILURES: dict[str, type[JobFailure]] = {
+    kind.kind: kind for kind in (FatalFailure, TransientFailure, UsageFailure)
+}
+
+
+class _Interrupted(Exception):
+    """The job ends here without a result and without a failure of its own."""
+
+    def __init__(self, outcome: Literal["released", "cancelled", "lost"]) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One claimed attempt and what it works with."""
+
+    runtime: Runtime
+    claim: Claim
+    renewal: Renewal
+    workdir: Path
+
+
+def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
+    """Run the job unless somebody else has it, and write its ending into the ledger.
+
+    A database that fails is raised, with the child gone: the lease runs out and the sweeper sends
+    the job again.
+    """
+    lease_s = runtime.settings.lease_s
+    with runtime.database.write() as session:
+        claim = ledger.claim(session, job_id, runtime.owner, lease_s)
+    if claim is None:
+        return "unclaimed"
+    log = _log.bind(job_id=str(job_id), kind=str(claim.kind), attempt=claim.attempt)
+    log.info("job claimed")
+    renew = partial(_renew, runtime, claim)
+    with Renewal(renew, lease_s) as renewal, runtime.workdirs.job(str(job_id)) as workdir:
+        outcome = _attend(_Attempt(runtime, claim, renewal, workdir))
+    log.info("job ended", outcome=outcome)
+    return outcome
+
+
+def _renew(runtime: Runtime, claim: Claim, progress: dict[str, Any] | None) -> str:
+    with runtime.database.write() as session:
+        return ledger.renew(session, claim, runtime.settings.lease_s, progress)
+
+
+def _attend(attempt: _Attempt) -> Outcome:
+    """Run the child and record how the attempt ended."""
+    database, claim = attempt.runtime.database, attempt.claim
+    try:
+        result = _result_of_child(attempt)
+        _stop_if_told(attempt)
+        attempt.renewal.stop()  # the lease outlives what is left to do; `complete` is fenced
+        with database.write() as session:
+            done = ledger.complete(session, claim, result, attempt.runtime.publish)
+    except _Interrupted as interrupted:
+        return _interrupt(attempt, interrupted.outcome)
+    except JobFailure as failure:
+        detail = failure.detail[:MAX_DETAIL]
+        with database.write() as session:
+            written = ledger.fail(session, claim, JobError(failure.kind, failure.code, detail))
+        _log.warning("job failed", job_id=str(claim.job_id), code=failure.code, detail=detail)
+        return "failed" if written else "lost"
+    return "completed" if done else "lost"
+
+
+def _interrupt(attempt: _Attempt, outcome: Literal["released", "cancelled", "lost"]) -> Outcome:
+    """Give the job back, unless another worker may have it already."""
+    if outcome == "lost":
+        return outcome
+    with attempt.runtime.database.write() as session:
+        written = ledger.release(session, attempt.claim)
+    return outcome if written else "lost"
+
+
+def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
+    """Return the child's result with its artifacts published.
+
+    Raises:
+        _Interrupted: The worker stops, the job was cancelled, or its lease is lost.
+        JobFailure: The child failed, died, took too long, or its artifacts are not sound.
+    """
+    runtime, workdir = attempt.runtime, attempt.workdir
+    try:
+        spec = _prepare(attempt)
+        child = runtime.fork_server.start()
+        try:
+            answer = _converse(attempt, child, spec)
+        finally:
+            child.close()
+        if "error" in answer:
+            raise _as_failure(answer["error"])
+        result = dict(answer["result"])
+        _stop_if_told(attempt)  # a lost job publishes nothing
+        result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
+    except StorageError as error:
+        raise TransientFailure("artifact_unreadable", str(error)) from error
+    except ForkServerError as error:
+        raise TransientFailure("no_child", "The worker could not start a process.") from error
+    except ArtifactRefused as error:
+        raise FatalFailure("artifact_refused", str(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise FatalFailure("answer_unreadable", "The job's answer makes no sense.") from error
+    return result
+
+
+def _prepare(attempt: _Attempt) -> dict[str, Any]:
+    """Write the job's samples and return its specification, with paths for storage keys."""
+    runtime, workdir = attempt.runtime, attempt.workdir
+    samples = workdir / "samples.arrow"
+    with runtime.database.read() as session:
+        package = ledger.build_package(session, attempt.claim)
+        write_samples(package.samples, samples)
+    cache = None
+    if package.cache_key is not None:
+        cache = runtime.settings.cache_root / package.cache_key
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spec: dict[str, Any] = with_paths(package.spec, runtime.storage, workdir)
+    return spec | {
+        "workdir": str(workdir),
+        "samples": str(samples),
+        "data_root": package.data_root,
+        "cache_dir": None if cache is None else str(cache),
+        "threads": runtime.threads,
+        "device": runtime.settings.device,
+    }
+
+
+def _converse(attempt: _Attempt, child: Child, spec: dict[str, Any]) -> dict[str, Any]:
+    """Hand over the specification, pass on progress, and return the answer."""
+    try:
+        child.channel.send_bytes(encode(spec))
+    except OSError as error:
+        raise _death(child) from error
+    deadline = time.monotonic() + attempt.runtime.timeout_s
+    while True:
+        ready = wait([child.channel, child.status], timeout=POLL_S)
+        _stop_if_told(attempt)
+        if time.monotonic() > deadline:
+            hours = attempt.runtime.timeout_s / 3600
+            raise FatalFailure("timed_out", f"The job did not end within {hours:.3g} hours.")
+        if ready and child.channel.poll():
+            try:
+                message = receive(child.channel)
+            except (EOFError, OSError) as error:
+                raise _death(child) from error
+            if "progress" not in message:
+                return message
+            attempt.renewal.report(dict(message["progress"]))
+        elif child.status in ready:
+            raise _death(child)
+
+
+def _stop_if_told(attempt: _Attempt) -> None:
+    """Raise when the lease is lost, the job cancelled, or the worker is to end."""
+    answer = attempt.renewal.answer
+    if answer != "ok":
+        raise _Interrupted("cancelled" if answer == "cancel" else "lost")
+    if attempt.runtime.stopping.is_set():
+        raise _Interrupted("released")
+
+
+def _death(child: Child) -> JobFailure:
+    """Say how a child ended that gave no answer."""
+    code = child.wait()
+    if code == -signal.SIGKILL:
+        return TransientFailure(
+            "killed",
+            "The job's process was killed, most often because the machine ran out of memory."
+            " Give the worker more memory, or run fewer workers on this machine.",
+        )
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return TransientFailure("crashed", f"The job's process crashed with {name}.")
+    return TransientFailure("no_answer", "The job's process ended without an answer.")
+
+
+def _as_failure(error: dict[str, Any]) -> JobFailure:
+    """Read a child's error, which is as untrusted as all that comes from it."""
+    failure = _FAILURES.get(str(error["kind"]), FatalFailure)
+    return failure(str(error["code"])[:64], str(error["detail"])[:MAX_DETAIL])
