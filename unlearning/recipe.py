@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Self
 
-from unlearning.errors import InvalidProblem
+from unlearning.settings import check_names, check_ranges, check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,8 @@ class Recipe:
     """Where the initial weights come from: `random`, or the name of pretrained ones."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _typed(field.name, getattr(self, field.name)))
-        rules = {
+        check_types(self)
+        ranges = {
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 1,
             "peak_lr": 0 < self.peak_lr < float("inf"),
@@ -55,17 +54,12 @@ class Recipe:
             "shift": self.shift >= 0,
             "init": bool(self.init),
         }
-        if broken := [name for name, holds in rules.items() if not holds]:
-            raise InvalidProblem(f"recipe: {', '.join(broken)} out of range")
+        check_ranges(self, ranges)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """Make a recipe from parsed JSON; names that it does not know are refused."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise InvalidProblem(
-                f"recipe: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-            )
+        check_names(cls, values)
         return cls(**values)  # type: ignore[arg-type]  # types are checked in __post_init__
 
     def to_dict(self) -> dict[str, int | float | bool | str]:
@@ -76,16 +70,3 @@ class Recipe:
         """Return the SHA-256 of the canonical JSON, in hexadecimal."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-_TYPES = {field.name: field.type for field in fields(Recipe)}
-
-
-def _typed(name: str, value: object) -> object:
-    """Return the value in its field's type; whole numbers are accepted as floats."""
-    expected = _TYPES[name]
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not expected:
-        raise InvalidProblem(f"recipe: {name} must be of type {getattr(expected, '__name__', '')}")
-    return value

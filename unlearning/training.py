@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearning.augmentation import augment
 from unlearning.data import Images
 from unlearning.errors import InvalidProblem, NonFiniteLoss
 from unlearning.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -178,26 +179,6 @@ def one_cycle(step: int, total: int) -> float:
 def falling(step: float, total: float) -> float:
     """Return the factor on the peak learning rate: 1 → 0 along half a cosine."""
     return (1 + math.cos(math.pi * step / total)) / 2
-
-
-def augment(x: Tensor, shift: int, flip: bool, draws: torch.Generator) -> Tensor:
-    """Shift each image by up to `shift` pixels, repeating its border, and mirror half of them.
-
-    Random numbers are drawn on the CPU, so every device sees the same ones.
-    """
-    if not shift and not flip:
-        return x
-    number, _, height, width = x.shape
-    offsets = torch.randint(-shift, shift + 1, (2, number, 1), generator=draws)
-    rows = (torch.arange(height) + offsets[0]).clamp_(0, height - 1)
-    columns = (torch.arange(width) + offsets[1]).clamp_(0, width - 1)
-    if flip:
-        mirrored = torch.rand((number, 1), generator=draws) < 0.5
-        columns = torch.where(mirrored, width - 1 - columns, columns)
-    which = torch.arange(number, device=x.device)[:, None, None]
-    rows, columns = rows.to(x.device), columns.to(x.device)
-    shifted: Tensor = x.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
-    return shifted.permute(0, 3, 1, 2)
 
 
 def _batches(epoch: Epoch, recipe: Recipe, seed: int, number: int) -> Iterator[tuple[Walk, Batch]]:

@@ -1,0 +1,35 @@
+"""Unlearning methods by name; one paper or idea, one file, one frozen dataclass."""
+
+from unlearning.methods.contract import Method
+from unlearning.methods.distilled_recovery import DistilledRecovery
+from unlearning.methods.finetune import FineTune
+from unlearning.methods.muda import Muda
+from unlearning.methods.retrain import Retrain
+from unlearning.settings import check_names
+
+__all__ = [
+    "METHODS",
+    "DistilledRecovery",
+    "FineTune",
+    "Method",
+    "Muda",
+    "Retrain",
+    "get_method",
+]
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Muda, DistilledRecovery, Retrain, FineTune)
+}
+
+
+def get_method(name: str, **hyperparameters: object) -> Method:
+    """Make the method called `name`; hyper-parameters not given keep their defaults.
+
+    Raises:
+        ValueError: for an unknown method or hyper-parameter, naming the known ones, and for
+            values of another type or out of range.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; known are {', '.join(sorted(METHODS))}")
+    check_names(METHODS[name], hyperparameters)
+    return METHODS[name](**hyperparameters)

@@ -1,0 +1,51 @@
+"""The retain features' geometry, and how forget features lie in it, with gradients."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_SMALLEST_SD = 1e-3
+
+
+@dataclass(frozen=True)
+class RetainGeometry:
+    """What the retain features look like; features are compared in units of `scale`."""
+
+    mean: Tensor
+    """[d]."""
+    scale: Tensor
+    """Standard deviation per channel, at least a thousandth of the largest, [d]."""
+    basis: Tensor
+    """Leading eigenvectors of the standardised covariance, [d, k]."""
+    energy: Tensor
+    """Mean squared length of the centred, standardised features, scalar."""
+
+    @classmethod
+    def of(cls, features: Tensor, k: int) -> "RetainGeometry":
+        """Measure features [n, d] and keep their k leading directions."""
+        scale = features.std(0, correction=0)
+        scale = scale.clamp_min(max(_SMALLEST_SD * float(scale.max()), 1e-12))
+        mean = features.mean(0)
+        standardised = (features - mean) / scale
+        covariance = standardised.T @ standardised / len(features)
+        vectors = torch.linalg.eigh(covariance.double()).eigenvectors.float()
+        leading = vectors[:, max(0, vectors.shape[1] - k) :]
+        return cls(mean, scale, leading, covariance.trace().clamp_min(1e-12))
+
+    def to(self, device: str | torch.device) -> "RetainGeometry":
+        """Return the same on a device."""
+        parts = (self.mean, self.scale, self.basis, self.energy)
+        return RetainGeometry(*(part.to(device) for part in parts))
+
+    def measure(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return da and log ρ of features [b, d], averaged with weights [b] of zeros and ones.
+
+        da = Σ‖Pᵀz‖² / Σ‖z‖² ∈ [0, 1] and ρ = mean‖z‖² / energy of the centred, standardised z.
+        """
+        z = (features - self.mean) / self.scale
+        squares = (z.square().sum(1) * weights).sum()
+        inside = ((z @ self.basis).square().sum(1) * weights).sum()
+        tiny = torch.finfo(z.dtype).tiny
+        mean_square = squares / weights.sum().clamp_min(1)
+        return inside / squares.clamp_min(tiny), (mean_square / self.energy).clamp_min(tiny).log()

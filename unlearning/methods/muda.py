@@ -1,0 +1,204 @@
+"""Machine unlearning by dimensional alignment, after Seo, Kim and Han (arXiv 2407.17710).
+
+Written after the paper's abstract and summaries of it, with an energy term of our own. A retrained
+model sees a class that it never learnt as a weak mixture of those it knows. So the forget step
+turns the forget features into the subspace that the retain features span (alignment), bounds
+their length there (energy), and takes the class out of the predictions (masked distillation); the
+recover step trains on the retain set. With `beta=0` it is the plain form.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearning.data import Images
+from unlearning.features import Tap, extract, find_module
+from unlearning.methods.contract import Method
+from unlearning.methods.distillation import divergence_from, masked_target, recovery_loss
+from unlearning.methods.geometry import RetainGeometry
+from unlearning.problem import Problem
+from unlearning.randomness import generator
+from unlearning.settings import check_ranges, check_types
+from unlearning.training import Batch, Epoch, LossStep, Walk, split, train
+
+_NUM_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muda(Method):
+    """Alternate forget and recover steps, then recover alone.
+
+    Forget step, batch norm in eval mode, on whole classes:
+    alpha·(1 − da) + beta·relu(log ρ − log rho_star) + KL(masked original ‖ student).
+    On single samples of retained classes neither alignment nor energy has a known direction, and
+    the original leaks what it memorised: there the forget step is KL(target ‖ student) alone, with
+    the problem's `forget_predictions` as target, or else the labels of the ten retain samples that
+    are nearest at the input of the student's last stage.
+
+    Raises:
+        InvalidProblem: a ValueError, for hyper-parameters of another type or out of range.
+    """
+
+    name: ClassVar[str] = "muda"
+    version: ClassVar[str] = "1"
+
+    alpha: float = 2.0
+    """Weight of the alignment."""
+    beta: float = 3.0
+    """Weight of the energy; 0 for the plain form."""
+    rho_star: float = 0.5
+    """Energy ratio that a class never learnt is expected to have; never taken from the audit."""
+    epochs: int = 5
+    """Epochs of forgetting and recovery."""
+    tail_epochs: int = 2
+    """Epochs of recovery alone at the end."""
+    alternate: Literal["epoch", "batch"] = "epoch"
+    """Whether forget and recover steps take turns by epoch or by batch."""
+    forget_share: float = 0.25
+    """Fewest forget steps for each recover step; small forget sets are walked over repeatedly."""
+    relative_lr: float = 0.5
+    """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
+    relative_forget_lr: float = 1.0
+    """Learning rate of forget steps as a fraction of that of recover steps."""
+    retain_fraction: float = 1.0
+    """Share of the retain set that an epoch walks over, another share each time."""
+    distillation: bool = True
+    """Whether the original teaches in the recovery; only ever in class scope."""
+    distillation_weight: float = 1.0
+    """Weight of the teacher beside the labels."""
+    temperature: float = 2.0
+    """Softness of the teacher in the recovery."""
+    statistics_samples: int = 8192
+    """Retain samples from which the geometry is measured in each epoch."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        ranges = {
+            "alpha": 0 <= self.alpha <= 1000,
+            "beta": 0 <= self.beta <= 1000,
+            "rho_star": 0 < self.rho_star <= 100,
+            "epochs": self.epochs >= 1,
+            "tail_epochs": self.tail_epochs >= 0,
+            "forget_share": 0 <= self.forget_share <= 10,
+            "relative_lr": 0 < self.relative_lr <= 10,
+            "relative_forget_lr": 0 < self.relative_forget_lr <= 10,
+            "retain_fraction": 0 < self.retain_fraction <= 1,
+            "distillation_weight": 0 < self.distillation_weight <= 100,
+            "temperature": 0 < self.temperature <= 100,
+            "statistics_samples": self.statistics_samples >= 2,
+        }
+        check_ranges(self, ranges)
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        """Return the model that has forgotten."""
+        model = problem.copy_model()
+        settings = problem.settings
+        recipe = replace(settings, peak_lr=settings.peak_lr * self.relative_lr)
+        return train(
+            model,
+            self._plan(problem, model),
+            recipe,
+            seed=problem.seed,
+            schedule="falling",
+            phase=self.name,
+            progress=problem.progress,
+            cancel=problem.cancel,
+        )
+
+    def _plan(self, problem: Problem, model: nn.Module) -> Sequence[Epoch]:
+        """List the epochs: forgetting and recovery in turn, then recovery alone."""
+        forgetting = _Forgetting(self, problem, model)
+        forget = Walk(
+            images=problem.forget,
+            loss=forgetting.loss(),
+            batch_statistics=False,
+            relative_lr=self.relative_forget_lr,
+        )
+        size = problem.settings.batch_size
+        recover_steps = self.retain_fraction * len(problem.retain) / size
+        forget_steps = len(split(len(problem.forget), size))
+        repeats = max(1, math.ceil(self.forget_share * recover_steps / forget_steps))
+        weight = self.distillation_weight if self.distillation else 0.0
+        recovery = recovery_loss(problem, weight, self.temperature)
+        plan: list[Epoch] = []
+        for number in range(self.epochs + self.tail_epochs):
+            share = _share(problem, self.retain_fraction, number)
+            recover = Walk(images=share, loss=recovery)
+            if number < self.epochs:
+                walks, prepare = [*[forget] * repeats, recover], forgetting.refresh
+                mixed = self.alternate == "batch"
+                plan.append(Epoch(walks=walks, interleaved=mixed, prepare=prepare))
+            else:
+                plan.append(Epoch(walks=[recover]))
+        return plan
+
+
+def _share(problem: Problem, fraction: float, number: int) -> Images:
+    """Draw the part of the retain set that one epoch walks over."""
+    if fraction == 1:
+        return problem.retain
+    total = len(problem.retain)
+    order = torch.randperm(total, generator=generator(problem.seed, "share", number))
+    return problem.retain.subset(order[: max(1, round(fraction * total))])
+
+
+class _Forgetting:
+    """The forget step's loss, with the geometry and the targets that it refers to."""
+
+    def __init__(self, method: Muda, problem: Problem, model: nn.Module) -> None:
+        self.method, self.problem, self.model = method, problem, model
+        order = torch.randperm(len(problem.retain), generator=generator(problem.seed, "statistics"))
+        self.sample = problem.retain.subset(order[: method.statistics_samples])
+        self.classifier = find_module(model, problem.classifier)
+        self.whole = torch.isin(problem.forget.labels, torch.tensor(problem.forgotten_classes))
+        original = extract(model, problem.forget, problem.classifier, stages=False)
+        self.targets = masked_target(original.logits, problem.forgotten_classes)
+        if problem.forget_predictions is not None:
+            given = problem.forget_predictions.cpu().float()
+            self.targets = torch.where(self.whole[:, None], self.targets, given)
+
+    def refresh(self) -> None:
+        """Measure the student's geometry, and the neighbours where they are the target."""
+        problem = self.problem
+        seen = extract(self.model, self.sample, problem.classifier)
+        geometry = RetainGeometry.of(seen.features, len(problem.retained_classes) - 1)
+        self.geometry = geometry.to(problem.device)
+        if problem.scope != "class" and problem.forget_predictions is None:
+            known = seen.features if seen.stage_features is None else seen.stage_features
+            asked = extract(self.model, problem.forget, problem.classifier)
+            wanted = asked.features if asked.stage_features is None else asked.stage_features
+            votes = neighbour_votes(known, self.sample.labels, wanted, problem.num_classes)
+            self.targets = torch.where(self.whole[:, None], self.targets, votes)
+
+    def loss(self) -> LossStep:
+        """Make the loss step."""
+        method, device = self.method, self.problem.device
+        whole = self.whole.float().to(device)
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            with Tap(self.classifier) as tap:
+                logits = model(batch.images)
+            targets = self.targets.to(device)[batch.positions]
+            divergence = divergence_from(targets, logits)
+            alignment, log_energy = self.geometry.measure(tap.value, whole[batch.positions])
+            excess = functional.relu(log_energy - math.log(method.rho_star))
+            return divergence + method.alpha * (1 - alignment) + method.beta * excess
+
+        return loss
+
+
+def neighbour_votes(known: Tensor, labels: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
+    """Return the label shares [m, K] among the ten nearest rows of `known` for rows of `wanted`.
+
+    Distances are Euclidean on channels divided by their standard deviation over `known`.
+    """
+    scale = known.std(0, correction=0)
+    scale = scale.clamp_min(max(1e-3 * float(scale.max()), 1e-12))
+    distances = torch.cdist(wanted / scale, known / scale)
+    nearest = distances.topk(min(_NUM_NEIGHBOURS, len(known)), largest=False).indices
+    return functional.one_hot(labels[nearest], num_classes).float().mean(1)
