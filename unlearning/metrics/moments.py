@@ -71,10 +71,10 @@ class Moments:
             self._join(other.count, other.mean, other.scatter)
 
     def covariance(self) -> Tensor:
-        """Divide the scatter by the count: [d, d] float64, the population's convention (1/n)."""
+        """Divide the scatter by the count (1/n, the population's): symmetric [d, d] float64."""
         if not self.count:
             raise ValueError("no rows were added, so there is no covariance")
-        return self.scatter / self.count
+        return (self.scatter + self.scatter.T) / (2 * self.count)
 
     def scatter_about(self, centre: Tensor) -> Tensor:
         """Return the mean of (x − centre)(x − centre)ᵀ over the rows seen: [d, d] float64."""
