@@ -3,9 +3,19 @@
 Every change is an entry of the tenant's audit log in the same transaction.
 """
 
+from service.ledger.completing import (
+    complete,
+)
+from service.ledger.jobs import (
+    claim,
+    fail,
+    release,
+    renew,
+)
 from service.ledger.log import (
     ChainCheck,
     event_fields,
+    iso,
     list_events,
     log_position,
     record_event,
@@ -28,6 +38,48 @@ from service.ledger.orders import (
     SampleRow,
     SweepResult,
 )
+from service.ledger.outbox import (
+    dispatch,
+)
+from service.ledger.packages import (
+    build_package,
+)
+from service.ledger.planning import (
+    plan_run,
+)
+from service.ledger.progress import (
+    Progress,
+    audit_progress_of,
+    progress_of,
+)
+from service.ledger.reading import (
+    current_version,
+    get_audit,
+    get_dataset,
+    get_job,
+    get_model,
+    get_report,
+    get_request,
+    get_run,
+    get_version,
+    list_audits,
+    list_datasets,
+    list_jobs,
+    list_models,
+    list_requests,
+    list_versions,
+    report_of_audit,
+    report_of_request,
+)
+from service.ledger.references import (
+    cache_key,
+    purge_references,
+)
+from service.ledger.registering import (
+    fingerprint,
+    register_dataset,
+    register_model,
+)
 from service.ledger.report_context import (
     LogPosition,
     ReferenceFacts,
@@ -37,11 +89,32 @@ from service.ledger.report_context import (
     SubjectFacts,
     VersionFacts,
 )
+from service.ledger.requests import (
+    DUE_RULES,
+    cancel_request,
+    due_at,
+    open_audit,
+    open_request,
+)
+from service.ledger.samples import (
+    class_counts,
+    erased_ordinals,
+    find_sample_ids,
+    list_samples,
+)
+from service.ledger.states import (
+    MOVES,
+)
+from service.ledger.sweeping import (
+    sweep,
+)
 
 __all__ = [
     "AUDIT_LEVELS",
     "DEFAULT_LADDER",
+    "DUE_RULES",
     "METHODS",
+    "MOVES",
     "AuditOrder",
     "Caller",
     "ChainCheck",
@@ -53,6 +126,7 @@ __all__ = [
     "ModelDraft",
     "PackageRow",
     "Page",
+    "Progress",
     "ReferenceFacts",
     "ReportContext",
     "RequestOrder",
@@ -62,9 +136,51 @@ __all__ = [
     "SubjectFacts",
     "SweepResult",
     "VersionFacts",
+    "audit_progress_of",
+    "build_package",
+    "cache_key",
+    "cancel_request",
+    "claim",
+    "class_counts",
+    "complete",
+    "current_version",
+    "dispatch",
+    "due_at",
+    "erased_ordinals",
     "event_fields",
+    "fail",
+    "find_sample_ids",
+    "fingerprint",
+    "get_audit",
+    "get_dataset",
+    "get_job",
+    "get_model",
+    "get_report",
+    "get_request",
+    "get_run",
+    "get_version",
+    "iso",
+    "list_audits",
+    "list_datasets",
     "list_events",
+    "list_jobs",
+    "list_models",
+    "list_requests",
+    "list_samples",
+    "list_versions",
     "log_position",
+    "open_audit",
+    "open_request",
+    "plan_run",
+    "progress_of",
+    "purge_references",
     "record_event",
+    "register_dataset",
+    "register_model",
+    "release",
+    "renew",
+    "report_of_audit",
+    "report_of_request",
+    "sweep",
     "verify_chain",
 ]

@@ -1,0 +1,269 @@
+"""Gather what a report says from the rows of the ledger and the result of the audit."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.bitmaps import unpack
+from service.database import limits, now
+from service.ledger.log import iso, log_position
+from service.ledger.planning import retain_set
+from service.ledger.references import cache_key, usable_references
+from service.ledger.report_context import (
+    ReferenceFacts,
+    ReportContext,
+    ResidualCopy,
+    SubjectFacts,
+    VersionFacts,
+)
+from service.tables import (
+    Audit,
+    Dataset,
+    DeletionRequest,
+    Model,
+    ModelVersion,
+    Reference,
+    Run,
+    VersionState,
+)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """The rows that reports of one run or audit share."""
+
+    model: Model
+    dataset: Dataset
+    base: ModelVersion
+    references: list[Reference]
+
+
+def context_of_request(
+    session: Session,
+    run: Run,
+    request: DeletionRequest,
+    candidate: ModelVersion,
+    result: dict[str, Any],
+) -> ReportContext:
+    """Return the context of a completed request's report."""
+    audit = result.get("audits", {}).get(str(request.id))
+    subject = SubjectFacts(
+        kind="deletion_request",
+        id=request.id,
+        subject_request_id=request.subject_request_id,
+        label=None,
+        regulation=request.regulation,
+        submitted_time=request.submitted_time,
+        received_at=request.received_at,
+        due_at=request.due_at,
+        due_rule=request.due_rule,
+        closed_at=request.closed_at or now(session),
+        num_samples=request.num_samples,
+        commitment_root=request.commitment_root,
+        scope=None if audit is None else audit["scope"],
+    )
+    method = {
+        **(candidate.method or {}),
+        "seed": candidate.seed,
+        "seconds": candidate.seconds,
+        "environment": candidate.environment,
+    }
+    return _context(
+        session,
+        run,
+        result,
+        subject=subject,
+        run_id=run.id,
+        candidate=_version(candidate),
+        promoted=candidate.state == VersionState.CURRENT,
+        method=method,
+        ladder=tuple(run.ladder),
+        audit_level=run.audit,
+        tries=tuple(_own_try(entry, request.id) for entry in run.tries),
+        verdict=request.verdict or "",
+    )
+
+
+def context_of_audit(session: Session, audit: Audit, result: dict[str, Any]) -> ReportContext:
+    """Return the context of a completed audit's report."""
+    subject = SubjectFacts(
+        kind="audit",
+        id=audit.id,
+        subject_request_id=None,
+        label=audit.label,
+        regulation=None,
+        submitted_time=audit.created_at,
+        received_at=audit.created_at,
+        due_at=None,
+        due_rule=None,
+        closed_at=audit.closed_at or now(session),
+        num_samples=audit.num_samples,
+        commitment_root=audit.commitment_root,
+        scope=result["audits"][str(audit.id)]["scope"],
+    )
+    candidate = VersionFacts(
+        number=None,
+        sha256=audit.weights_sha256,
+        created_at=audit.created_at,
+        state="external",
+    )
+    return _context(
+        session,
+        audit,
+        result,
+        subject=subject,
+        run_id=None,
+        candidate=candidate,
+        promoted=False,
+        method=None,
+        ladder=(),
+        audit_level="references",
+        tries=(),
+        verdict=audit.verdict or "",
+    )
+
+
+def _context(
+    session: Session,
+    owner: Run | Audit,
+    result: dict[str, Any],
+    *,
+    subject: SubjectFacts,
+    **own: Any,  # noqa: ANN401 - the fields in which requests and audits differ
+) -> ReportContext:
+    """Fill in what is alike for requests and audits."""
+    scene, key = _scene(session, owner), str(subject.id)
+    model, dataset = scene.model, scene.dataset
+    return ReportContext(
+        tenant_id=owner.tenant_id,
+        subject=subject,
+        model_id=model.id,
+        model_name=model.name,
+        architecture=model.architecture,
+        dataset_id=dataset.id,
+        dataset_name=dataset.name,
+        fingerprint_before=dataset.fingerprint,
+        retain_digest=owner.retain_digest,
+        num_train=dataset.num_train,
+        num_holdout=dataset.num_holdout,
+        num_retain=len(retain_set(session, owner)),
+        num_erased=len(unpack(owner.erased)),
+        base=_version(scene.base),
+        references=tuple(
+            ReferenceFacts(
+                seed=row.seed, sha256=row.weights_sha256 or "", seconds=row.seconds or 0.0
+            )
+            for row in scene.references
+        ),
+        recipe=model.recipe,
+        recipe_digest=model.recipe_digest,
+        policy_name=owner.policy["name"],
+        policy_version=owner.policy["version"],
+        policy_digest=owner.policy_digest,
+        audit=result.get("audits", {}).get(key),
+        figures=_figures(result, key),
+        environment=result.get("environment") or {},
+        residual_copies=_residual_copies(session, owner, scene),
+        log=log_position(session, owner.tenant_id),
+        **own,
+    )
+
+
+def _scene(session: Session, owner: Run | Audit) -> _Scene:
+    model = session.get_one(Model, owner.model_id)
+    level = owner.audit if isinstance(owner, Run) else "references"
+    count = 0 if level == "none" else owner.policy["looks"][owner.look - 1]
+    return _Scene(
+        model=model,
+        dataset=session.get_one(Dataset, model.dataset_id),
+        base=session.get_one(ModelVersion, owner.base_version_id),
+        references=usable_references(session, model, owner.retain_digest)[:count],
+    )
+
+
+def _version(version: ModelVersion) -> VersionFacts:
+    return VersionFacts(
+        number=version.number,
+        sha256=version.weights_sha256,
+        created_at=version.created_at,
+        state=str(version.state),
+    )
+
+
+def _own_try(entry: dict[str, Any], request_id: uuid.UUID) -> dict[str, Any]:
+    """Leave out what a try says about other people's requests."""
+    key = str(request_id)
+    audits = {key: entry["audits"][key]} if key in entry["audits"] else {}
+    return {**entry, "audits": audits}
+
+
+def _figures(result: dict[str, Any], key: str) -> tuple[dict[str, Any], ...]:
+    """Join each figure with the artifact that holds it."""
+    figures = []
+    for figure in result.get("figures", {}).get(key, []):
+        artifact = result["artifacts"][figure["artifact"]]
+        stored = {name: artifact[name] for name in ("sha256", "media_type", "uri")}
+        shown = {name: figure[name] for name in ("name", "title", "alt", "table")}
+        figures.append(shown | stored)
+    return tuple(figures)
+
+
+def _residual_copies(
+    session: Session, owner: Run | Audit, scene: _Scene
+) -> tuple[ResidualCopy, ...]:
+    """List the weights that are still kept, and until when."""
+    until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
+    query = (
+        select(ModelVersion)
+        .where(ModelVersion.model_id == owner.model_id, ModelVersion.state != VersionState.PURGED)
+        .order_by(ModelVersion.number)
+    )
+    copies = [
+        _copy(version, until) for version in session.scalars(query) if _contains(owner, version)
+    ]
+    copies += [
+        ResidualCopy(
+            what="reference",
+            name=f"reference with seed {row.seed}",
+            digest=row.weights_sha256,
+            where=row.weights_uri or "",
+            contains=False,
+            until=until,
+        )
+        for row in scene.references
+    ]
+    if scene.references:
+        key = cache_key(owner.model_id, owner.retain_digest)
+        cache = ResidualCopy(
+            what="cache",
+            name="measurements on the workers' disks",
+            digest=None,
+            where=f"cache/{key}",
+            contains=True,
+            until=until,
+        )
+        copies.append(cache)
+    return tuple(copies)
+
+
+def _contains(owner: Run | Audit, version: ModelVersion) -> bool:
+    """Say whether a version was made with the samples: after a run, all but the current one."""
+    if isinstance(owner, Audit):
+        return version.id == owner.base_version_id
+    return version.state in (VersionState.SUPERSEDED, VersionState.REJECTED)
+
+
+def _copy(version: ModelVersion, until: str) -> ResidualCopy:
+    rejected = version.state == VersionState.REJECTED
+    return ResidualCopy(
+        what="candidate" if rejected else "version",
+        name=f"version {version.number}",
+        digest=version.weights_sha256,
+        where=version.weights_uri,
+        contains=True,
+        until=until if rejected else None,
+    )

@@ -1,0 +1,170 @@
+"""What a child may know of a job: its specification and exactly the samples it needs.
+
+Training jobs never see a sample of E: references get R alone, unlearning R, F and the hold-out.
+Only an audit, which trains nothing to keep, gets the rest of E too.
+"""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.bitmaps import unpack
+from service.errors import Conflict
+from service.ledger.orders import Claim, JobPackage, PackageRow
+from service.ledger.planning import requests_of, retain_set
+from service.ledger.references import cache_key, usable_references
+from service.ledger.samples import samples_of
+from service.tables import (
+    Audit,
+    Dataset,
+    Job,
+    JobKind,
+    JobStatus,
+    Model,
+    ModelVersion,
+    Run,
+    Sample,
+)
+
+Roles = dict[str, BitMap]
+FETCHED = 5_000  # rows read from the database at a time
+
+
+def build_package(session: Session, claim: Claim) -> JobPackage:
+    """Return what the child of this claim gets; read `samples` before the session ends.
+
+    Raises:
+        Conflict: `claim_lost`.
+    """
+    job = session.get(Job, claim.job_id)
+    if job is None or job.attempt != claim.attempt or job.status != JobStatus.RUNNING:
+        raise Conflict("claim_lost", "The job is no longer this worker's.")
+    model = session.get_one(Model, job.model_id)
+    dataset = session.get_one(Dataset, model.dataset_id)
+    owner = _owner(session, job)
+    roles = _roles(session, job, owner, dataset)
+    included = BitMap.union(BitMap(), *roles.values())
+    spec = _common(job, model, dataset)
+    if owner is None:
+        version = session.get_one(ModelVersion, uuid.UUID(job.parameters["version_id"]))
+        spec |= {"weights_key": version.weights_uri, "weights_sha256": version.weights_sha256}
+    elif job.kind == JobKind.REFERENCE:
+        spec |= {"seeds": job.parameters["seeds"]}
+    elif job.kind == JobKind.UNLEARN and isinstance(owner, Run):
+        spec |= _unlearn(session, job, owner)
+    else:
+        spec |= _audit(session, owner, model, included)
+    return JobPackage(
+        spec=spec,
+        samples=_rows(session, dataset, roles, included),
+        data_root=dataset.root,
+        cache_key=None if owner is None else cache_key(model.id, owner.retain_digest),
+    )
+
+
+def _owner(session: Session, job: Job) -> Run | Audit | None:
+    if job.run_id is not None:
+        return session.get_one(Run, job.run_id)
+    return None if job.audit_id is None else session.get_one(Audit, job.audit_id)
+
+
+def _roles(session: Session, job: Job, owner: Run | Audit | None, dataset: Dataset) -> Roles:
+    """Return the ordinals of each role that this kind of job gets; the sets are disjoint."""
+    if owner is None:
+        return {}
+    roles = {"retain": retain_set(session, owner)}
+    if job.kind == JobKind.REFERENCE:
+        return roles
+    roles["forget"] = unpack(owner.forget)
+    roles["holdout"] = unpack(dataset.holdout_ordinals)
+    if job.kind == JobKind.AUDIT:
+        roles["erased"] = unpack(owner.erased) - roles["forget"]
+    return roles
+
+
+def _common(job: Job, model: Model, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "job_id": str(job.id),
+        "attempt": job.attempt,
+        "kind": str(job.kind),
+        "model": {
+            "architecture": model.architecture,
+            "kwargs": model.architecture_kwargs,
+            "classifier": model.classifier,
+            "num_classes": len(dataset.class_names),
+            "preprocessing": model.preprocessing,
+        },
+        "recipe": model.recipe,
+    }
+
+
+def _unlearn(session: Session, job: Job, run: Run) -> dict[str, Any]:
+    base = session.get_one(ModelVersion, run.base_version_id)
+    return {
+        "method": job.parameters["method"],
+        "hyperparameters": job.parameters["hyperparameters"],
+        "seed": job.parameters["seed"],
+        "base_key": base.weights_uri,
+        "base_sha256": base.weights_sha256,
+    }
+
+
+def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap) -> dict[str, Any]:
+    original = session.get_one(ModelVersion, owner.base_version_id)
+    candidate: ModelVersion | Audit
+    if isinstance(owner, Run):
+        candidate = session.get_one(ModelVersion, owner.candidate_version_id)
+        sets = samples_of(session, [request.id for request in requests_of(session, owner)])
+    else:
+        candidate, sets = owner, {owner.id: unpack(owner.forget)}
+    count = owner.policy["looks"][owner.look - 1]
+    references = usable_references(session, model, owner.retain_digest)[:count]
+    erased = unpack(owner.erased) | unpack(owner.forget)
+    return {
+        "original_key": original.weights_uri,
+        "original_sha256": original.weights_sha256,
+        "candidate_key": candidate.weights_uri,
+        "candidate_sha256": candidate.weights_sha256,
+        "references": [
+            {
+                "seed": row.seed,
+                "path_key": row.weights_uri,
+                "sha256": row.weights_sha256,
+                "seconds": row.seconds,
+            }
+            for row in references
+        ],
+        "forget_sets": {str(key): _positions(value, included) for key, value in sets.items()},
+        "erased": _positions(erased, included),
+        "policy": owner.policy,
+        "look": owner.look,
+    }
+
+
+def _positions(ordinals: BitMap, included: BitMap) -> list[int]:
+    """Return the places of ordinals among the package's rows, which are in ordinal order."""
+    return [included.rank(ordinal) - 1 for ordinal in ordinals]
+
+
+def _rows(
+    session: Session, dataset: Dataset, roles: Roles, included: BitMap
+) -> Iterator[PackageRow]:
+    """Stream the included samples in the order of their ordinals."""
+    if not included:
+        return
+    query = (
+        select(Sample.ordinal, Sample.uri, Sample.sha256, Sample.label)
+        .where(Sample.dataset_id == dataset.id)
+        .order_by(Sample.ordinal)
+        .execution_options(yield_per=FETCHED)
+    )
+    position = 0
+    for ordinal, uri, sha256, label in session.execute(query):
+        if ordinal in included:
+            role = next(name for name, ordinals in roles.items() if ordinal in ordinals)
+            yield PackageRow(position, ordinal, uri, sha256, label, role)  # type: ignore[arg-type] # the four roles
+            position += 1

@@ -1,0 +1,231 @@
+"""Runs: waiting requests become one, its rungs and looks become jobs, and it ends once."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Sequence
+
+from pyroaring import BitMap
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.bitmaps import digest, pack, unpack
+from service.database import now
+from service.errors import NotFound
+from service.ledger.graph import add_job, cancel_jobs, jobs_of, needed_elsewhere, queue_ready
+from service.ledger.log import take_turn
+from service.ledger.reading import find_current
+from service.ledger.references import ensure_references
+from service.ledger.samples import erased_ordinals, samples_of, training_set
+from service.ledger.states import move, record
+from service.policies import Policy, load_policy
+from service.tables import (
+    Audit,
+    Dataset,
+    DeletionRequest,
+    Job,
+    JobKind,
+    Model,
+    ModelStatus,
+    ModelVersion,
+    RequestStatus,
+    Run,
+    RunState,
+    VersionState,
+    new_id,
+)
+
+RETRAIN = "retrain"
+FIRST_METHOD_SEED = 10_000  # beyond every seed of a reference
+
+
+def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
+    """Make one run of the waiting requests that can share it, if none is active.
+
+    They share the policy, the ladder and the audit level of the one that waits longest. E is frozen
+    now: whatever comes into it later is the next run's.
+
+    Raises:
+        NotFound: no such model.
+    """
+    model = session.get(Model, model_id)
+    if model is None:
+        raise NotFound("model")
+    take_turn(session, model.tenant_id)
+    session.refresh(model)
+    base = find_current(session, model_id)
+    if model.status != ModelStatus.READY or base is None or _active_run(session, model_id):
+        return None
+    group = _next_group(session, model_id)
+    if not group:
+        return None
+    run = _add_run(session, model, base, group)
+    for request in group:
+        move(session, request, RequestStatus.IN_PROGRESS, run=str(run.id))
+        request.run_id, request.base_version_id = run.id, base.id
+    start_rung(session, run)
+    return run
+
+
+def start_rung(session: Session, run: Run) -> None:
+    """Add the jobs of the present rung: unlearn and, unless the audit level is none, audit it."""
+    method = run.ladder[run.rung]
+    parameters = {
+        "method": method,
+        "hyperparameters": {},
+        "rung": run.rung,
+        "seed": method_seed(run.id, run.rung),
+    }
+    unlearn = add_job(session, run, JobKind.UNLEARN, parameters)
+    queue_ready(session, [unlearn])
+    if run.audit != "none":
+        start_look(session, run, unlearn)
+
+
+def start_look(session: Session, owner: Run | Audit, *needs: Job) -> None:
+    """Add the audit job of the present look with the references that it needs."""
+    model = session.get_one(Model, owner.model_id)
+    count = owner.policy["looks"][owner.look - 1]
+    references = ensure_references(session, owner, model, retain_set(session, owner), count)
+    parameters: dict[str, object] = {"look": owner.look, "references": count}
+    if isinstance(owner, Run):
+        parameters["rung"] = owner.rung
+    audit = add_job(session, owner, JobKind.AUDIT, parameters, [*needs, *references])
+    queue_ready(session, [audit])
+
+
+def retain_set(session: Session, owner: Run | Audit) -> BitMap:
+    """Return R: D ∖ E as frozen for a run, D ∖ (E ∪ F) for an audit, which erases nothing."""
+    model = session.get_one(Model, owner.model_id)
+    training = training_set(session.get_one(Dataset, model.dataset_id))
+    return training - unpack(owner.erased) - unpack(owner.forget)
+
+
+def method_seed(run_id: uuid.UUID, rung: int) -> int:
+    """Derive a rung's seed from the run, outside the range of the references' seeds."""
+    hashed = hashlib.sha256(run_id.bytes + rung.to_bytes(2, "big")).digest()
+    return FIRST_METHOD_SEED + int.from_bytes(hashed[:4], "big") % (2**31 - FIRST_METHOD_SEED)
+
+
+def requests_of(session: Session, run: Run) -> list[DeletionRequest]:
+    """Return the requests that a run still serves, oldest first."""
+    query = (
+        select(DeletionRequest)
+        .where(
+            DeletionRequest.run_id == run.id,
+            DeletionRequest.status == RequestStatus.IN_PROGRESS,
+        )
+        .order_by(DeletionRequest.received_at, DeletionRequest.id)
+    )
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def restart_without_lost(session: Session, run: Run) -> None:
+    """Begin the present rung anew for the requests that are left; R and its references stay."""
+    left = requests_of(session, run)
+    reject_candidate(session, run)
+    cancel_jobs(session, jobs_of(session, run, JobKind.UNLEARN, JobKind.AUDIT))
+    run.forget = pack(_union(samples_of(session, [request.id for request in left]).values()))
+    run.look = 1
+    record(session, run, "restarted", requests=len(left), rung=run.rung)
+    start_rung(session, run)
+
+
+def finish_run(session: Session, run: Run, state: RunState, reason: str | None = None) -> None:
+    """End a run: no job of its own goes on that nobody else needs, no candidate is left over."""
+    move(session, run, state, reason=reason)
+    run.reason, run.closed_at = reason, now(session)
+    reject_candidate(session, run)
+    jobs = [job for job in jobs_of(session, run) if not needed_elsewhere(session, job, run)]
+    cancel_jobs(session, jobs)
+    session.flush()
+
+
+def reject_candidate(session: Session, run: Run) -> None:
+    """Put the run's candidate aside, if it has one that was not promoted."""
+    if run.candidate_version_id is None:
+        return
+    candidate = session.get_one(ModelVersion, run.candidate_version_id)
+    if candidate.state == VersionState.CANDIDATE:
+        move(session, candidate, VersionState.REJECTED, number=candidate.number)
+        run.candidate_version_id = None
+
+
+def approximate_chain(session: Session, version: ModelVersion) -> int:
+    """Count the approximate runs between a version and its last training from scratch."""
+    length = 0
+    step: ModelVersion | None = version
+    while step is not None and step.method is not None and step.method["name"] != RETRAIN:
+        length += 1
+        step = None if step.parent_id is None else session.get(ModelVersion, step.parent_id)
+    return length
+
+
+def _add_run(
+    session: Session, model: Model, base: ModelVersion, group: Sequence[DeletionRequest]
+) -> Run:
+    first = group[0]
+    policy = load_policy(f"{first.policy_name}/{first.policy_version}")
+    erased = erased_ordinals(session, model.dataset_id)
+    training = training_set(session.get_one(Dataset, model.dataset_id))
+    ladder, rung = _first_rung(session, base, first, policy)
+    run = Run(
+        id=new_id(),
+        tenant_id=model.tenant_id,
+        model_id=model.id,
+        base_version_id=base.id,
+        policy=policy.document,
+        policy_digest=policy.digest,
+        ladder=ladder,
+        rung=rung,
+        look=1,
+        audit=first.audit,
+        erased=pack(erased),
+        forget=pack(_union(samples_of(session, [request.id for request in group]).values())),
+        retain_digest=digest(training - erased),
+        state=RunState.ACTIVE,
+        tries=[],
+        created_at=now(session),
+    )
+    session.add(run)
+    session.flush()
+    record(session, run, "planned", requests=len(group), base=base.number, rung=rung)
+    return run
+
+
+def _first_rung(
+    session: Session, base: ModelVersion, request: DeletionRequest, policy: Policy
+) -> tuple[list[str], int]:
+    """Return the ladder and where to start: at retrain without an audit or after a long chain."""
+    ladder = list(request.ladder)
+    drifted = approximate_chain(session, base) >= policy.document["max_approximate_chain"]
+    if request.audit != "none" and not drifted:
+        return ladder, 0
+    if RETRAIN not in ladder:
+        ladder.append(RETRAIN)
+    return ladder, ladder.index(RETRAIN)
+
+
+def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
+    query = (
+        select(DeletionRequest)
+        .where(
+            DeletionRequest.model_id == model_id, DeletionRequest.status == RequestStatus.PENDING
+        )
+        .order_by(DeletionRequest.received_at, DeletionRequest.id)
+        .execution_options(populate_existing=True)
+    )
+    waiting = session.scalars(query).all()
+    return [request for request in waiting if _terms(request) == _terms(waiting[0])]
+
+
+def _terms(request: DeletionRequest) -> tuple[str, tuple[str, ...], str]:
+    return request.policy_digest, tuple(request.ladder), request.audit
+
+
+def _active_run(session: Session, model_id: uuid.UUID) -> bool:
+    query = select(Run.id).where(Run.model_id == model_id, Run.state == RunState.ACTIVE)
+    return session.scalar(query) is not None
+
+
+def _union(sets: Iterable[BitMap]) -> BitMap:
+    return BitMap.union(BitMap(), *sets)

@@ -1,0 +1,93 @@
+"""How far a request or an audit has come, from the states of its run's jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from service.ledger.graph import jobs_of
+from service.tables import (
+    Audit,
+    AuditStatus,
+    DeletionRequest,
+    Job,
+    JobKind,
+    JobStatus,
+    RequestStatus,
+    Run,
+)
+
+WEIGHTS = {JobKind.REFERENCE: 5.0, JobKind.UNLEARN: 2.0, JobKind.AUDIT: 2.0}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`percent` is of the present rung and look; `step` and `total` are the working job's own."""
+
+    phase: str
+    percent: int
+    detail: str = ""
+    step: int = 0
+    total: int = 0
+
+
+def progress_of(session: Session, request: DeletionRequest) -> Progress:
+    """Return phase and percent; a closed request's phase is its status."""
+    if request.status == RequestStatus.PENDING:
+        return Progress("waiting", 0)
+    if request.status != RequestStatus.IN_PROGRESS or request.run_id is None:
+        done = request.status == RequestStatus.COMPLETED
+        return Progress(str(request.status), 100 if done else 0)
+    return _of_jobs(jobs_of(session, session.get_one(Run, request.run_id)))
+
+
+def audit_progress_of(session: Session, audit: Audit) -> Progress:
+    """Return phase and percent; a closed audit's phase is its status."""
+    if audit.status != AuditStatus.IN_PROGRESS:
+        done = audit.status == AuditStatus.COMPLETED
+        return Progress(str(audit.status), 100 if done else 0)
+    return _of_jobs(jobs_of(session, audit))
+
+
+def _of_jobs(jobs: Sequence[Job]) -> Progress:
+    """Look at the references and the last unlearning and audit job: earlier ones are over."""
+    jobs = [job for job in jobs if job.status != JobStatus.CANCELLED]
+    present = [job for job in jobs if job.kind == JobKind.REFERENCE]
+    for kind in (JobKind.UNLEARN, JobKind.AUDIT):
+        present += [job for job in jobs if job.kind == kind][-1:]
+    whole = sum(_weight(job) for job in present)
+    done = sum(_weight(job) * _fraction(job) for job in present)
+    live = [job for job in present if job.status != JobStatus.COMPLETED]
+    running = [job for job in live if job.status == JobStatus.RUNNING]
+    phase = _phase(running or live)
+    shown = next((job.progress for job in running if job.progress), None) or {}
+    return Progress(
+        phase=phase,
+        percent=min(99, int(100 * done / whole)) if whole else 0,
+        detail=str(shown.get("detail", "")),
+        step=int(shown.get("step", 0)),
+        total=int(shown.get("total", 0)),
+    )
+
+
+def _phase(jobs: Sequence[Job]) -> str:
+    kinds = {job.kind for job in jobs}
+    if JobKind.UNLEARN in kinds:
+        return "unlearning"
+    if JobKind.REFERENCE in kinds:
+        return "references"
+    return "auditing" if JobKind.AUDIT in kinds else "closing"
+
+
+def _weight(job: Job) -> float:
+    seeds = len(job.parameters.get("seeds", ())) if job.kind == JobKind.REFERENCE else 1
+    return WEIGHTS.get(job.kind, 1.0) * seeds
+
+
+def _fraction(job: Job) -> float:
+    if job.status == JobStatus.COMPLETED:
+        return 1.0
+    total = float((job.progress or {}).get("total") or 0)
+    if job.status != JobStatus.RUNNING or job.progress is None or total <= 0:
+        return 0.0
+    return min(1.0, float(job.progress.get("step") or 0) / total)

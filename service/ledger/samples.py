@@ -1,0 +1,170 @@
+"""Samples and sets of them: look-ups, E, and the ids of a request turned into ordinals."""
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeVar
+
+from pyroaring import BitMap
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from service.bitmaps import pack, unpack
+from service.database import now
+from service.errors import Unprocessable
+from service.ledger.orders import Caller, Page
+from service.ledger.reading import OPEN, get_dataset, get_model
+from service.tables import (
+    Dataset,
+    DeletionRequest,
+    Model,
+    RequestSamples,
+    Sample,
+    Tombstones,
+)
+
+CHUNK = 10_000  # values of one IN list; SQLite takes 32,766
+SHOWN = 10  # how many offending places an error names
+
+Value = TypeVar("Value", str, int)
+
+
+def list_samples(
+    session: Session,
+    caller: Caller,
+    dataset_id: uuid.UUID,
+    *,
+    label: int | None = None,
+    subject_id: str | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> Page[Sample]:
+    """Return samples in the order of their ordinals; the cursor is the last ordinal seen."""
+    get_dataset(session, caller, dataset_id)
+    query = select(Sample).where(Sample.dataset_id == dataset_id)
+    if label is not None:
+        query = query.where(Sample.label == label)
+    if subject_id is not None:
+        query = query.where(Sample.subject_id == subject_id)
+    if cursor is not None and cursor.isdecimal():
+        query = query.where(Sample.ordinal > int(cursor))
+    rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
+    more = len(rows) > limit
+    return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
+
+
+def class_counts(
+    session: Session, caller: Caller, dataset_id: uuid.UUID
+) -> list[tuple[int, str, int]]:
+    """Return (label, split, number of samples), sorted."""
+    get_dataset(session, caller, dataset_id)
+    query = (
+        select(Sample.label, Sample.split, func.count())
+        .where(Sample.dataset_id == dataset_id)
+        .group_by(Sample.label, Sample.split)
+        .order_by(Sample.label, Sample.split)
+    )
+    return [(label, split, count) for label, split, count in session.execute(query)]
+
+
+def find_sample_ids(
+    session: Session,
+    caller: Caller,
+    model_id: uuid.UUID,
+    *,
+    labels: Collection[int] = (),
+    subject_ids: Collection[str] = (),
+) -> list[str]:
+    """Return the training samples of these classes or people that may still be requested.
+
+    Left out: what a completed request of this model erased or an open one is about to erase.
+    """
+    model = get_model(session, caller, model_id)
+    taken = unpack(model.erased) | requested_ordinals(session, model_id)
+    wanted: list[ColumnElement[bool]] = [
+        *(Sample.label.in_(chunk) for chunk in _chunks(sorted(set(labels)))),
+        *(Sample.subject_id.in_(chunk) for chunk in _chunks(sorted(set(subject_ids)))),
+    ]
+    found: dict[int, str] = {}
+    for condition in wanted:
+        query = select(Sample.ordinal, Sample.sample_id).where(
+            Sample.dataset_id == model.dataset_id, Sample.split == "train", condition
+        )
+        found |= {o: name for o, name in session.execute(query) if o not in taken}
+    return [found[ordinal] for ordinal in sorted(found)]
+
+
+def erased_ordinals(session: Session, dataset_id: uuid.UUID) -> BitMap:
+    """Return E: every ordinal of the data set ever accepted for erasure."""
+    query = select(Tombstones.ordinals).where(Tombstones.dataset_id == dataset_id)
+    return unpack(session.execute(query).scalar_one())
+
+
+def add_erased(session: Session, dataset_id: uuid.UUID, ordinals: BitMap) -> int:
+    """Let E grow by these ordinals and return how many it holds now."""
+    row = session.get_one(Tombstones, dataset_id, populate_existing=True, with_for_update=True)
+    grown = unpack(row.ordinals) | ordinals
+    row.ordinals, row.count, row.updated_at = pack(grown), len(grown), now(session)
+    session.flush()
+    return row.count
+
+
+def requested_ordinals(session: Session, model_id: uuid.UUID) -> BitMap:
+    """Return the ordinals of the model's open requests."""
+    query = (
+        select(RequestSamples.ordinals)
+        .join(DeletionRequest, DeletionRequest.id == RequestSamples.request_id)
+        .where(DeletionRequest.model_id == model_id, DeletionRequest.status.in_(OPEN))
+    )
+    return BitMap.union(BitMap(), *(unpack(data) for data in session.scalars(query)))
+
+
+def samples_of(session: Session, request_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, BitMap]:
+    """Return each request's ordinals."""
+    query = select(RequestSamples).where(RequestSamples.request_id.in_(request_ids))
+    return {row.request_id: unpack(row.ordinals) for row in session.scalars(query)}
+
+
+def training_set(dataset: Dataset) -> BitMap:
+    """Return D: the ordinals of the training samples as registered."""
+    return unpack(dataset.train_ordinals)
+
+
+def resolve_training_samples(session: Session, model: Model, sample_ids: Sequence[str]) -> BitMap:
+    """Return the ordinals of training samples given by id.
+
+    Raises:
+        Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
+            errors point at the first offending places, counts are in the extension `count`.
+    """
+    if not sample_ids:
+        raise Unprocessable("no_samples", "Name at least one sample.", [_at("", "empty")])
+    first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
+    again = [i for i, name in enumerate(sample_ids) if first[name] != i]
+    _refuse("repeated_samples", again, "named more than once")
+    found: dict[str, tuple[int, str]] = {}
+    for chunk in _chunks(sample_ids):
+        query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
+            Sample.dataset_id == model.dataset_id, Sample.sample_id.in_(chunk)
+        )
+        found |= {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
+    unknown = [i for i, name in enumerate(sample_ids) if name not in found]
+    _refuse("unknown_samples", unknown, "not in the model's data set")
+    held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
+    _refuse("not_training_samples", held_out, "held out, so the model never learned it")
+    return BitMap(ordinal for ordinal, _ in found.values())
+
+
+def _refuse(code: str, places: Sequence[int], why: str) -> None:
+    if places:
+        detail = f"{len(places)} of the sample ids: {why}."
+        errors = [_at(f"/{place}", why) for place in places[:SHOWN]]
+        raise Unprocessable(code, detail, errors, count=len(places))
+
+
+def _at(place: str, why: str) -> dict[str, str]:
+    return {"pointer": f"/sample_ids{place}", "detail": why}
+
+
+def _chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

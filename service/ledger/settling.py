@@ -1,0 +1,99 @@
+"""The verdicts decide: close, take another look, or climb."""
+
+from collections.abc import Callable
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from service.database import now
+from service.ledger.closing import close_audit, close_run
+from service.ledger.failing import climb
+from service.ledger.log import iso
+from service.ledger.planning import RETRAIN, requests_of, start_look
+from service.ledger.references import usable_references
+from service.ledger.report_context import ReportContext, SignedReport
+from service.ledger.states import record
+from service.tables import Audit, Model, ModelVersion, Run
+
+CLOSING = frozenset({"PASS", "NOTHING_TO_REMOVE"})
+VERDICTS = CLOSING | {"FAIL", "INCONCLUSIVE"}
+RETRAINED = "RETRAINED"
+
+Publish = Callable[[ReportContext], SignedReport]
+
+
+def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publish) -> None:
+    """Close the run if every request's verdict allows it; otherwise look again or climb.
+
+    A candidate that was retrained on R closes whatever its audit says: it is exact by provenance.
+    """
+    requests = requests_of(session, run)
+    verdicts = {request.id: _verdict(result["audits"][str(request.id)]) for request in requests}
+    add_try(session, run, result["audits"])
+    if run.ladder[run.rung] == RETRAIN:
+        close_run(session, run, dict.fromkeys(verdicts, RETRAINED), result, publish)
+    elif CLOSING.issuperset(verdicts.values()):
+        close_run(session, run, verdicts, result, publish)
+    elif "FAIL" not in verdicts.values() and _has_next_look(run):
+        _look_again(session, run)
+    else:
+        climb(session, run)
+
+
+def settle_audit(session: Session, audit: Audit, result: dict[str, Any], publish: Publish) -> None:
+    """Report the verdict of an audit, after another look where the policy has one."""
+    verdict = _verdict(result["audits"][str(audit.id)])
+    if verdict == "INCONCLUSIVE" and _has_next_look(audit):
+        _look_again(session, audit)
+    else:
+        close_audit(session, audit, verdict, result, publish)
+
+
+def add_try(session: Session, run: Run, audits: dict[str, Any]) -> None:
+    """Write down what the present candidate cost and how it was judged.
+
+    `retrain_ratio` is its time over the mean reference's; `retrain_ratio_with_references` counts
+    the time of all references of this look too. Both are null where there are no references.
+    """
+    candidate = session.get_one(ModelVersion, run.candidate_version_id)
+    model = session.get_one(Model, run.model_id)
+    count = run.policy["looks"][run.look - 1] if run.audit != "none" else 0
+    references = usable_references(session, model, run.retain_digest)[:count]
+    seconds = candidate.seconds or 0.0
+    times = [row.seconds or 0.0 for row in references]
+    retrain = fmean(times) if times else 0.0
+    entry = {
+        "rung": run.rung,
+        "method": run.ladder[run.rung],
+        "look": run.look,
+        "version": candidate.number,
+        "sha256": candidate.weights_sha256,
+        "seconds": seconds,
+        "retrain_ratio": seconds / retrain if retrain else None,
+        "retrain_ratio_with_references": (seconds + sum(times)) / retrain if retrain else None,
+        "at": iso(now(session)),
+        "audits": {
+            key: {"verdict": audit["verdict"], "influence": audit.get("influence")}
+            for key, audit in audits.items()
+        },
+    }
+    run.tries = [*run.tries, entry]
+    session.flush()
+
+
+def _verdict(audit: dict[str, Any]) -> str:
+    verdict = str(audit["verdict"])
+    if verdict not in VERDICTS:
+        raise ValueError(f"an audit gave the unknown verdict {verdict!r}")
+    return verdict
+
+
+def _has_next_look(owner: Run | Audit) -> bool:
+    return owner.look < len(owner.policy["looks"])
+
+
+def _look_again(session: Session, owner: Run | Audit) -> None:
+    owner.look += 1
+    record(session, owner, "looks_again", look=owner.look)
+    start_look(session, owner)

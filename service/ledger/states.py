@@ -1,0 +1,93 @@
+"""Which state may follow which, and the one function that moves a row."""
+
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from service.errors import IllegalMove
+from service.ledger.log import record_event
+from service.tables import (
+    Audit,
+    AuditStatus,
+    DeletionRequest,
+    Job,
+    JobStatus,
+    Model,
+    ModelStatus,
+    ModelVersion,
+    Reference,
+    ReferenceState,
+    Report,
+    RequestStatus,
+    Run,
+    RunState,
+    VersionState,
+)
+
+Stateful = Audit | DeletionRequest | Job | Model | ModelVersion | Reference | Run
+
+MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
+    ModelStatus: {"checking": {"ready", "rejected"}},
+    VersionState: {
+        "candidate": {"current", "rejected"},
+        "current": {"superseded"},
+        "superseded": {"purged"},
+        "rejected": {"purged"},
+    },
+    RequestStatus: {
+        "pending": {"in_progress", "cancelled", "rejected"},
+        # back to pending: its run's base was no longer current, so another run has to serve it
+        "in_progress": {"pending", "completed", "cancelled", "failed"},
+    },
+    AuditStatus: {"in_progress": {"completed", "failed"}},
+    RunState: {"active": {"completed", "cancelled", "failed"}},
+    JobStatus: {
+        "waiting": {"queued", "cancelled"},
+        "queued": {"running", "cancelled", "failed"},
+        # running again: claimed by another worker after the lease had run out
+        "running": {"running", "queued", "completed", "cancelled", "failed"},
+    },
+    ReferenceState: {"training": {"ready", "failed"}, "ready": {"purged"}},
+}
+"""From a state to those that may follow it; a state without an entry is final."""
+
+RESOURCES: dict[type[Stateful | Report], str] = {
+    Audit: "audits",
+    DeletionRequest: "deletion-requests",
+    Job: "jobs",
+    Model: "models",
+    ModelVersion: "model-versions",
+    Reference: "references",
+    Report: "reports",
+    Run: "runs",
+}
+
+
+def move(
+    session: Session, row: Stateful, state: StrEnum, actor: str | None = None, **payload: object
+) -> None:
+    """Put a row into another state and write that down in the audit log.
+
+    Raises:
+        IllegalMove: `MOVES` does not allow it.
+    """
+    column = _column(row)
+    present = getattr(row, column)
+    if state not in MOVES[type(state)].get(present, set()):
+        raise IllegalMove(type(row).__name__, present, state)
+    setattr(row, column, state)
+    record(session, row, str(state), actor, **payload, previous=str(present))
+
+
+def record(
+    session: Session, row: Stateful | Report, what: str, actor: str | None = None, **payload: object
+) -> None:
+    """Write down something about a row that is no change of its state, its creation for one."""
+    resource = RESOURCES[type(row)]
+    action = f"{resource.removesuffix('s')}.{what}"
+    who = actor or session.info.get("actor") or "system"
+    record_event(session, row.tenant_id, who, action, f"{resource}/{row.id}", payload)
+
+
+def _column(row: Stateful | Report) -> str:
+    return "status" if hasattr(row, "status") else "state"
