@@ -140,17 +140,14 @@ class ForkServer:
         try:
             self._send(_FORK, 0, [theirs.fileno(), server_status])
         except OSError:
-            ours.close()
-            os.close(status)
+            self._give_up(ours, status)
             return None
         finally:
             theirs.close()
             os.close(server_status)
         pid = _read_number(status)
         if pid is None:
-            ours.close()
-            os.close(status)
-            self._reap()
+            self._give_up(ours, status)
             return None
         return Child(self, Connection(ours.detach()), status, pid)
 
@@ -176,15 +173,20 @@ class ForkServer:
             message = [_MESSAGE.pack(operation, number)]
             socket.send_fds(self._control, message, descriptors)
 
-    def _reap(self) -> None:
+    def _give_up(self, channel: socket.socket, status: int) -> None:
+        """Close what was meant for a child and make sure that the failed server is gone."""
+        channel.close()
+        os.close(status)
         if self._process is not None:
+            self._process.kill()
             self._process.wait()
 
     def _close(self) -> None:
         if self._control is not None:
             self._control.close()
             self._control = None
-        self._reap()
+        if self._process is not None:
+            self._process.wait()
 
 
 def _read_number(descriptor: int) -> int | None:

@@ -21,6 +21,7 @@ from uuid import UUID
 import structlog
 
 from service import ledger
+from service.errors import Conflict, ServiceError
 from service.ledger import Claim, JobError
 from service.storage import StorageError
 from worker.channel import encode, receive
@@ -92,8 +93,7 @@ def _attend(attempt: _Attempt) -> Outcome:
         result = _result_of_child(attempt)
         _stop_if_told(attempt)
         attempt.renewal.stop()  # the lease outlives what is left to do; `complete` is fenced
-        with database.write() as session:
-            done = ledger.complete(session, claim, result, attempt.runtime.publish)
+        done = _complete(attempt, result)
     except _Interrupted as interrupted:
         return _interrupt(attempt, interrupted.outcome)
     except JobFailure as failure:
@@ -103,6 +103,16 @@ def _attend(attempt: _Attempt) -> Outcome:
         _log.warning("job failed", job_id=str(claim.job_id), code=failure.code, detail=detail)
         return "failed" if written else "lost"
     return "completed" if done else "lost"
+
+
+def _complete(attempt: _Attempt, result: dict[str, Any]) -> bool:
+    """Write the result down, with signed reports where it closes requests; False: fenced out."""
+    runtime = attempt.runtime
+    try:
+        with runtime.database.write() as session:
+            return ledger.complete(session, attempt.claim, result, runtime.publish)
+    except (ValueError, ServiceError) as error:
+        raise FatalFailure("result_refused", f"The result was refused: {error}") from error
 
 
 def _interrupt(attempt: _Attempt, outcome: Literal["released", "cancelled", "lost"]) -> Outcome:
@@ -149,9 +159,12 @@ def _prepare(attempt: _Attempt) -> dict[str, Any]:
     """Write the job's samples and return its specification, with paths for storage keys."""
     runtime, workdir = attempt.runtime, attempt.workdir
     samples = workdir / "samples.arrow"
-    with runtime.database.read() as session:
-        package = ledger.build_package(session, attempt.claim)
-        write_samples(package.samples, samples)
+    try:
+        with runtime.database.read() as session:
+            package = ledger.build_package(session, attempt.claim)
+            write_samples(package.samples, samples)
+    except Conflict as error:
+        raise _Interrupted("lost") from error
     cache = None
     if package.cache_key is not None:
         cache = runtime.settings.cache_root / package.cache_key

@@ -39,7 +39,7 @@ def draw_relearning(result: dict[str, Any]) -> Figure | None:
             axes.axhline(curves["target"], color="black", linewidth=1, linestyle=":")
         axes.set_xlabel("optimiser steps on the forgotten samples")
         axes.set_ylabel("accuracy on the forgotten samples")
-        legend(axes, loc="best")
+        legend(figure, axes)
         svg = to_svg(figure, RELEARNING)
     lines = [curves["original"], curves["candidate"], *references]
     numbers = [f"reference {number + 1}" for number in range(len(references))]
@@ -65,7 +65,7 @@ def draw_spectra(result: dict[str, Any]) -> Figure | None:
             axes.set_title(f"{name} set")
             axes.set_xlabel("eigenvalue, by size")
         panels[0].set_ylabel("value")
-        legend(panels[0], loc="best")
+        legend(figure, panels[0])
         svg = to_svg(figure, SPECTRA)
     rows = [
         [name, *row]

@@ -46,8 +46,10 @@ def draw(part: dict[str, Any]) -> Figure | None:
         axes.set_ylim(len(metrics) - 0.5, -0.5)
         axes.set_xscale("symlog", linthresh=3)
         axes.set_xlabel("standard deviations of the references (* decides the verdict)")
-        below = -0.5 / (0.32 * len(metrics))
-        legend(axes, loc="upper center", bbox_to_anchor=(0.4, below), ncols=3)
+        ticks = (-1000, -100, -10, -2, 0, 2, 10, 100, 1000)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        legend(figure, axes)
         svg = to_svg(figure, title)
     rows = [_row(metric) for metric in part["metrics"]]
     return Figure(f"metrics-{part['scope']}", title, _alt(metrics), _COLUMNS, rows, svg)

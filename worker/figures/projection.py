@@ -24,7 +24,7 @@ def draw(result: dict[str, Any]) -> Figure | None:
         explained = projection["explained"]
         panels[0].set_ylabel(f"axis 2 ({100 * explained[1]:.0f} % of variance)")
         panels[1].set_xlabel(f"axis 1 ({100 * explained[0]:.0f} % of variance)")
-        legend(panels[0], loc="best")
+        legend(figure, panels[0])
         svg = to_svg(figure, TITLE)
     alt = (
         "Three scatter plots with common axes: original, new model and one retrained reference."

@@ -61,9 +61,10 @@ def to_svg(figure: Canvas, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def legend(axes: Axes, **options: Any) -> None:  # noqa: ANN401 - matplotlib's own
-    """Put a legend without a frame below the axes."""
-    axes.legend(frameon=False, fontsize=8, **options)
+def legend(figure: Canvas, axes: Axes) -> None:
+    """Put the axes' legend above all of the figure, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:

@@ -1,0 +1,38 @@
+"""The command line: `expunge up | forget | status | report | verify | …`.
+
+Nothing heavy is imported before a command needs it, and torch never: what needs torch is started as
+a child process.
+"""
+
+import sys
+
+import typer
+
+from service.cli import keys, operate, requests
+from service.cli.output import CommandFailed, print_failure
+
+_EPILOG = (
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not reachable,"
+    " 4 report not verified, 5 request ended without being closed."
+)
+
+app = typer.Typer(
+    name="expunge",
+    help="Machine unlearning as a service: erase training samples from image classifiers.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+operate.add_to(app)
+requests.add_to(app)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run the command line and exit with a documented code."""
+    try:
+        app()
+    except CommandFailed as failure:
+        print_failure(failure, as_json="--json" in sys.argv[1:])
+        sys.exit(int(failure.code))

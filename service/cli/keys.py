@@ -1,0 +1,101 @@
+"""Commands for API keys; they need the database, not the HTTP service."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from service.cli.operate import Json
+from service.cli.output import CommandFailed, Exit, Output
+
+if TYPE_CHECKING:
+    from service.database import Database
+    from service.tables import ApiKey
+
+app = typer.Typer(help="Make, list and revoke API keys of a tenant.", no_args_is_help=True)
+
+TenantName = Annotated[str, typer.Option("--tenant", help="The tenant's name.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    tenant: TenantName = "default",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A scope; repeat for several. All if left out.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it; it cannot be shown again."""
+    from service import keys
+
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    with _database().write() as session:
+        owner = keys.ensure_tenant(session, tenant)
+        scopes = scope or keys.SCOPES
+        row, token = keys.create_key(session, owner.id, name, scopes, expires_at=expires_at)
+        values = _values(row) | {"key": token}
+    output = Output(as_json=as_json)
+    output.document(values)
+    if not as_json:
+        output.fields("New key, shown once", values)
+
+
+@app.command("list")
+def list_(tenant: TenantName = "default", as_json: Json = False) -> None:
+    """List a tenant's keys; none of them shows its secret."""
+    from service import keys
+
+    with _database().write() as session:
+        owner = keys.ensure_tenant(session, tenant)
+        rows = [_values(row) for row in keys.list_keys(session, owner.id)]
+    output = Output(as_json=as_json)
+    output.document(rows)
+    if not as_json:
+        columns = ("id", "name", "prefix", "created_at", "expires_at", "revoked_at")
+        output.table(columns, [[row[column] for column in columns] for row in rows])
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[UUID, typer.Argument(help="The key's id, from `keys list`.")],
+    tenant: TenantName = "default",
+    as_json: Json = False,
+) -> None:
+    """Make a key useless from now on."""
+    from service import keys
+    from service.errors import NotFound
+
+    try:
+        with _database().write() as session:
+            owner = keys.ensure_tenant(session, tenant)
+            values = _values(keys.revoke(session, owner.id, key_id))
+    except NotFound as error:
+        raise CommandFailed(error.detail, Exit.FAILED) from error
+    output = Output(as_json=as_json)
+    output.document(values)
+    output.say(f"The key {values['prefix']} is revoked.")
+
+
+def _database() -> "Database":
+    from service.config import get_settings
+    from service.database import Database
+
+    database = Database.from_settings(get_settings())
+    if not database.is_current():
+        raise CommandFailed("The database's schema is not current. Run: expunge migrate")
+    return database
+
+
+def _values(row: "ApiKey") -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "prefix": row.prefix,
+        "scopes": row.scopes,
+        "created_at": row.created_at.isoformat(),
+        "expires_at": row.expires_at and row.expires_at.isoformat(),
+        "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
+    }

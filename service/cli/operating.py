@@ -1,0 +1,171 @@
+"""What the operator's commands do; imported only when one of them runs."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from service import broker, ledger
+from service.cli.output import CommandFailed, Output
+from service.config import Settings, get_settings
+from service.database import Database
+from service.embedded import Watched, Watcher
+from service.keys import create_key, ensure_tenant
+from service.storage import Storage
+
+ADMIN_KEY_FILE = "admin.key"
+MAX_WORKERS = 4
+DISPATCH_LIMIT = 100
+PURGE_INTERVAL_S = 60.0
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    Database.from_settings(get_settings()).migrate()
+
+
+def serve(host: str | None, port: int | None) -> None:
+    """Run the HTTP service until told to stop."""
+    import uvicorn
+
+    settings = get_settings()
+    uvicorn.run(
+        "service.main:create_app",
+        factory=True,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def become_worker(name: str) -> None:
+    """Replace this process by a Celery worker: one thread that supervises one child at a time."""
+    arguments = [
+        *(sys.executable, "-m", "celery", "--app", "worker.app:app", "worker"),
+        *("--pool", "threads", "--concurrency", "1"),
+        *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+        *("--hostname", f"{name}@%h", "--queues", broker.QUEUE),
+    ]
+    os.execv(sys.executable, arguments)  # noqa: S606 - a fixed argument list, no shell
+
+
+def sweep() -> None:
+    """Send wake-ups from the outbox and put right what was lost, until told to stop."""
+    settings = get_settings()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Sweeper(settings).run(stop)
+
+
+class Sweeper:
+    """The loop that every installation runs once or more: dispatch, sweep, purge."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._database = Database.from_settings(settings)
+        self._storage = Storage(settings.storage_url)
+        self._send = broker.wake_up(broker.celery_app(settings))
+
+    def run(self, stop: threading.Event) -> None:
+        """Repeat each duty at its own interval; a failure is logged and tried again."""
+        duties = {
+            self.dispatch: self._settings.dispatch_interval_s,
+            self.sweep: self._settings.sweep_interval_s,
+            self.purge: PURGE_INTERVAL_S,
+        }
+        due = dict.fromkeys(duties, 0.0)
+        while not stop.is_set():
+            for duty, interval in duties.items():
+                if time.monotonic() >= due[duty]:
+                    duty()
+                    due[duty] = time.monotonic() + interval
+            stop.wait(max(0.0, min(due.values()) - time.monotonic()))
+
+    def dispatch(self) -> None:
+        """Send what the outbox holds."""
+        with self._database.write() as session:
+            ledger.dispatch(session, self._send, DISPATCH_LIMIT)
+
+    def sweep(self) -> None:
+        """Wake what was lost on the way."""
+        with self._database.write() as session:
+            ledger.sweep(session, self._settings)
+
+    def purge(self) -> None:
+        """Remove references that nobody needs any more."""
+        with self._database.write() as session:
+            ledger.purge_references(session, self._storage, self._settings)
+
+
+def up(
+    output: Output, *, home: Path | None, host: str | None, port: int | None, workers: int
+) -> None:
+    """Prepare the home folder and run everything on this machine until told to stop."""
+    if home is not None:
+        os.environ["EXPUNGE_HOME"] = str(home)
+    settings = get_settings()
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ["EXPUNGE_HOME"] = str(settings.home)
+    database = Database.from_settings(settings)
+    database.migrate()
+    ensure_admin_key(database, settings, output)
+    host, port = host or settings.host, settings.port if port is None else port
+    watcher = Watcher(_processes(settings, host, port, workers), output.say)
+    watcher.start()
+    try:
+        _announce(watcher, output, f"http://{host}:{port}")
+    finally:
+        watcher.run()
+
+
+def ensure_admin_key(database: Database, settings: Settings, output: Output) -> Path:
+    """Make the first key of the default tenant once; print it and keep it for this machine."""
+    path = settings.home / ADMIN_KEY_FILE
+    if path.exists():
+        return path
+    with database.write() as session:
+        tenant = ensure_tenant(session)
+        _, token = create_key(session, tenant.id, "admin")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{token}\n")
+    output.say(f"Your API key, shown once and kept in {path}: {token}")
+    return path
+
+
+def _processes(settings: Settings, host: str, port: int, workers: int) -> list[Watched]:
+    """Return the API, the sweeper and the workers, cores shared evenly among these."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    count = workers or settings.workers or min(cores, MAX_WORKERS)
+    threads = settings.threads or max(1, cores // count)
+    command = [sys.executable, "-m", "service.cli"]
+    environment = {"EXPUNGE_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    return [
+        Watched("api", [*command, "serve", "--host", host, "--port", str(port)]),
+        Watched("sweeper", [*command, "sweep"]),
+        *(
+            Watched(name, [*command, "worker", "--name", name], environment)
+            for name in (f"worker{number}" for number in range(1, count + 1))
+        ),
+    ]
+
+
+def _announce(watcher: Watcher, output: Output, url: str) -> None:
+    """Say where the service is as soon as it answers; give up when it never does."""
+    deadline = time.monotonic() + 60
+    while not watcher.stopping:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2):  # noqa: S310 - our own URL
+                output.say(f"Expunge runs at {url} — stop it with Ctrl-C.")
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"The service does not answer at {url}: {error}") from error
+            time.sleep(0.1)

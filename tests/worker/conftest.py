@@ -1,0 +1,48 @@
+"""Fixtures of the worker's tests: an installation, and a runtime to run its jobs in."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.signing import load_signer
+from tests.worker.installation import Installation, install, settings_for, write_weights
+from worker.forkserver import ForkServer, scrubbed
+from worker.runtime import Runtime
+from worker.workdirs import Workdirs
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    made = install(settings_for(tmp_path / "home"))
+    yield made
+    made.database.close()
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    server = ForkServer(scrubbed(os.environ))
+    server.ensure_running()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def runtime(installation: Installation, fork_server: ForkServer) -> Iterator[Runtime]:
+    settings = installation.settings
+    workdirs = Workdirs(settings.home / "work")
+    yield Runtime(
+        settings=settings,
+        database=installation.database,
+        storage=installation.storage,
+        signer=load_signer(settings.signing_key_file, create=True),
+        fork_server=fork_server,
+        workdirs=workdirs,
+    )
+    workdirs.close()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_weights(tmp_path / "weights.safetensors")
