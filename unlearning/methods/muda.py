@@ -57,6 +57,8 @@ class Muda(Method):
     """Epochs of forgetting and recovery."""
     tail_epochs: int = 2
     """Epochs of recovery alone at the end."""
+    target_temperature: float = 1.0
+    """Softness of the masked original on whole forgotten classes."""
     alternate: Literal["epoch", "batch"] = "epoch"
     """Whether forget and recover steps take turns by epoch or by batch."""
     forget_share: float = 0.25
@@ -82,6 +84,7 @@ class Muda(Method):
             "alpha": 0 <= self.alpha <= 1000,
             "beta": 0 <= self.beta <= 1000,
             "rho_star": 0 < self.rho_star <= 100,
+            "target_temperature": 0 < self.target_temperature <= 100,
             "epochs": self.epochs >= 1,
             "tail_epochs": self.tail_epochs >= 0,
             "forget_share": 0 <= self.forget_share <= 10,
@@ -157,7 +160,9 @@ class _Forgetting:
         self.classifier = find_module(model, problem.classifier)
         self.whole = torch.isin(problem.forget.labels, torch.tensor(problem.forgotten_classes))
         original = extract(model, problem.forget, problem.classifier, stages=False)
-        self.targets = masked_target(original.logits, problem.forgotten_classes)
+        self.targets = masked_target(
+            original.logits, problem.forgotten_classes, method.target_temperature
+        )
         if problem.forget_predictions is not None:
             given = problem.forget_predictions.cpu().float()
             self.targets = torch.where(self.whole[:, None], self.targets, given)
