@@ -84,6 +84,21 @@ def test_a_masks_bias_decides_nothing() -> None:
     assert run(masked) == run(net)
 
 
+def test_the_fresh_head_knows_the_retain_set_before_relearning_starts() -> None:
+    untaught = RelearningRecipe(lr=0.002, head_steps=0, cap=1)
+    taught = RelearningRecipe(lr=0.002, head_steps=100, cap=1)
+    starts = [run(model(), taught, seed).curve[0][1] for seed in range(4)]
+    assert starts == [0] * 4
+    assert any(run(model(), untaught, seed).curve[0][1] > 0 for seed in range(12))
+
+
+def test_a_class_recognised_from_the_start_needs_no_step() -> None:
+    net = model()
+    sets = images(1), images(None, 60), images(1, seed=9)
+    result = relearn(net, "head", *sets, recipe=FAST)
+    assert (result.steps, result.censored) == (0, False)
+
+
 def test_equal_seeds_agree_and_others_draw_other_batches() -> None:
     assert run(model()) == run(model())
     fine = RelearningRecipe(lr=0.02, forget_batch=8, retain_batch=24, every=1)
