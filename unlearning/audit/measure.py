@@ -1,7 +1,7 @@
 """Measure one model: one pass over R, H and E, then every figure of every part."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -75,7 +75,9 @@ def _measure_shared(seen: Observation) -> Measurement:
     measured, samples = Measurement(), seen.samples
     known = samples.holdout_retained
     logits, labels = seen.holdout.logits[known], samples.holdout.labels[known]
-    measured.note_share("accuracy.retain", partial(accuracy, seen.retain.logits, samples.retain.labels))
+    measured.note_share(
+        "accuracy.retain", partial(accuracy, seen.retain.logits, samples.retain.labels)
+    )
     measured.note_share("accuracy.holdout_retained", partial(accuracy, logits, labels))
     for label, share in per_class(logits, labels).items():
         measured.note_share(f"accuracy.class.{label}", partial(_identity, share))
@@ -96,9 +98,9 @@ def _measure_common(measured: Measurement, seen: Observation, part: Part) -> Non
     attack = partial(_attack, seen, logits, labels)
     measured.note("attack.population", n, lambda: attack().auc, lambda: _attack_interval(attack()))
     moments = Moments.of(seen.erased.features[index])
-    measured.note_tensor("spectrum.retain", lambda: seen.space.eigenvalues[:SPECTRUM].clone())
+    measured.note_tensor("spectrum.retain", lambda: seen.space.eigenvalues[:SPECTRUM])
     measured.note_tensor(
-        "spectrum.forget", lambda: alignment.forget_spectrum(seen.space, moments)[:SPECTRUM].clone()
+        "spectrum.forget", lambda: alignment.forget_spectrum(seen.space, moments)[:SPECTRUM]
     )
     measured.note_tensor("points.retain", lambda: _points(seen, seen.retain, None))
     measured.note_tensor("points.forget", lambda: _points(seen, seen.erased, index))
@@ -198,13 +200,15 @@ def _note_readout(measured: Measurement, seen: Observation, part: Part, unseen: 
             [seen.standardised(seen.erased, part.positions), seen.standardised(seen.retain)]
         )
         some = thin(len(labels), _PROBE_ROWS)
-        readouts = {
+        readouts: dict[str, Callable[[Tensor], Tensor]] = {
             "probe": fit_probe(features[some], labels[some], samples.num_classes),
             "ncc": fit_centres(features, labels, samples.num_classes),
         }
     except NotComputable as error:
         for name in ("probe", "ncc"):
-            measured.missing |= {f"{name}.{group}": error.reason for group in ("forgotten", "retained")}
+            measured.missing |= {
+                f"{name}.{group}": error.reason for group in ("forgotten", "retained")
+            }
         return
     for name, readout in readouts.items():
         for group, index in (("forgotten", unseen), ("retained", known)):

@@ -26,7 +26,7 @@ class Dropped:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfControl:
-    """A model that forgot nothing, scored as a candidate: the audit must see that it forgot nothing.
+    """A model that forgot nothing, scored as if it were the candidate.
 
     ``ok`` when it was rejected and the lower bound of its λ lies above the policy's limit.
     """

@@ -9,7 +9,7 @@ from torch import nn
 from unlearning.audit.policy import Policy
 from unlearning.data import Images
 from unlearning.errors import InvalidProblem
-from unlearning.progress import CancelToken, ProgressCallback
+from unlearning.progress import CancelToken, ProgressCallback, ignore_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class AuditTask:
     device: str = "cpu"
     cache_dir: Path | None = None
     data_digest: str | None = None
-    progress: ProgressCallback | None = None
-    cancel: CancelToken | None = None
+    progress: ProgressCallback = ignore_progress
+    cancel: CancelToken = field(default_factory=CancelToken)
 
     def __post_init__(self) -> None:
         for name in ("retain", "holdout", "erased"):
