@@ -1,7 +1,7 @@
 """The sentences of a report: what a verdict means and what no report proves.
 
-A sentence never claims more than was measured. PASS and NOTHING_TO_REMOVE speak of what could not be
-told apart; RETRAINED is exact by provenance and says that it rests on the record.
+A sentence never claims more than was measured. PASS and NOTHING_TO_REMOVE speak of what could not
+be told apart; RETRAINED is exact by provenance and says that it rests on the record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 VERDICTS = ("PASS", "NOTHING_TO_REMOVE", "RETRAINED", "INCONCLUSIVE", "FAIL")
 
 WHAT_THIS_PROVES = (
-    "The record was signed by the holder of the key named in its envelope and has not changed since.",
+    "The holder of the key named in the envelope signed this record; it has not changed since.",
     "It states which model file came out of the recorded job, and from which inputs, by digest.",
     "It states what was measured, with which version of the code and under which policy.",
 )
@@ -21,6 +21,14 @@ WHAT_THIS_DOES_NOT_PROVE = (
     "That the signer told the truth: a signature over a false claim verifies too.",
     "That an operator who tuned a method against this very audit would have been caught.",
     "That this version is the one in use: who serves which version is for the operator to attest.",
+)
+_ONE_DIRECTION = (
+    "Remaining influence is measured along one direction: from models that never saw the samples "
+    "to the model before. What lies elsewhere is the joint test's to find."
+)
+_BYTES_REMOVED = (
+    "Once the samples' own bytes are removed, the stored figures can be checked against their "
+    "digests, but not made again."
 )
 _DIRECTIONS = {
     "under-forgotten": "it still carries traces of them",
@@ -58,12 +66,7 @@ def verdict_sentence(verdict: str, audit: Mapping[str, Any] | None) -> str:
 
 def limits(audit: Mapping[str, Any] | None) -> list[str]:
     """Return how far this report's measurements reach, in sentences."""
-    told = [
-        "Remaining influence is measured along one direction: from models that never saw the "
-        "samples to the model before. What lies elsewhere is the joint test's to find.",
-        "The samples' own bytes are removed after the erasure; from then on the stored figures can "
-        "be checked against their digests, but not made again.",
-    ]
+    told = [_ONE_DIRECTION, _BYTES_REMOVED]
     if audit is None:
         return ["Nothing was measured: the verdict rests on how the model was made.", *told]
     number = int(audit.get("num_references", 0))

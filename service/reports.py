@@ -11,7 +11,6 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-
 from service.commitment import canonical_json
 from service.errors import ServiceError
 from service.ledger.report_context import (

@@ -58,25 +58,29 @@ def render_report(
     tone, title = VERDICTS.get(predicate["verdict"], ("open", predicate["verdict"]))
     css = _style()
     policy = content_security_policy(css)
-    html = _environment().get_template("report.html").render(
-        subject=statement["subject"][0],
-        p=predicate,
-        keyid=keyid,
-        tone=tone,
-        verdict_title=title,
-        figures=[_figure(figure, figures or {}) for figure in predicate["figures"]],
-        css=Markup(css),  # noqa: S704 - the package's own style sheet
-        csp=policy,
-        limit=_limit(predicate),
-        charts=charts,
-        control_names=_CONTROL_NAMES,
-        tone_of=lambda verdict: VERDICTS.get(verdict, ("open", ""))[0],
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            subject=statement["subject"][0],
+            p=predicate,
+            keyid=keyid,
+            tone=tone,
+            verdict_title=title,
+            figures=[_figure(figure, figures or {}) for figure in predicate["figures"]],
+            css=Markup(css),  # noqa: S704 - the package's own style sheet
+            csp=policy,
+            limit=_limit(predicate),
+            charts=charts,
+            control_names=_CONTROL_NAMES,
+            tone_of=lambda verdict: VERDICTS.get(verdict, ("open", ""))[0],
+        )
     )
     return Page(html, policy)
 
 
 def content_security_policy(css: str) -> str:
-    """Return a policy that allows this very style sheet and images inside the page, nothing else."""
+    """Return a policy that allows this style sheet and images inside the page, nothing else."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "

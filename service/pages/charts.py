@@ -37,7 +37,7 @@ def influence_scale(influence: Mapping[str, Any], limit: float | None) -> Markup
 
     def x(position: float) -> float:
         share = (position - low) / (high - low)
-        return round(_SCALE_LEFT + share * (_SCALE_RIGHT - _SCALE_LEFT), 1)
+        return float(round(_SCALE_LEFT + share * (_SCALE_RIGHT - _SCALE_LEFT), 1))
 
     parts = [f'<line class="axis" x1="{x(low)}" x2="{x(high)}" y1="46" y2="46" stroke-width="2"/>']
     if limit is not None:
@@ -82,9 +82,7 @@ def metric_strip(metric: Mapping[str, Any]) -> Markup:
     right = _STRIP_WIDTH - _STRIP_PAD
     parts = [f'<line class="axis" x1="{_STRIP_PAD}" x2="{right}" y1="14" y2="14"/>']
     if references:
-        left, end, mean = (
-            x(references["mean"] + sign * spread) for sign in (-1, 1, 0)
-        )
+        left, end, mean = (x(references["mean"] + sign * spread) for sign in (-1, 1, 0))
         parts += [
             f'<rect class="band" x="{left}" y="5" width="{max(end - left, 1):.1f}" height="18"/>',
             f'<line class="mean" x1="{mean}" x2="{mean}" y1="5" y2="23" stroke-width="1.5"/>',

@@ -161,7 +161,12 @@ def _copies() -> tuple[ResidualCopy, ...]:
             what="candidate", name="muda", digest=_hex("c"), where=where, contains=True, until=until
         ),
         ResidualCopy(
-            what="reference", name="1000", digest=_hex("r"), where=where, contains=False, until=until
+            what="reference",
+            name="1000",
+            digest=_hex("r"),
+            where=where,
+            contains=False,
+            until=until,
         ),
     )
 

@@ -1,0 +1,195 @@
+"""What routes ask for: the service's parts, the caller, bodies that may carry a file."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Annotated, Any, BinaryIO, Generic, TypeVar
+
+from celery import Celery
+from fastapi import Depends, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer, SecurityScopes
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from service import keys
+from service.config import Settings
+from service.database import Database
+from service.errors import InsufficientScope, InvalidCredentials, ServiceError
+from service.ledger import Caller
+from service.signing import Signer
+from service.storage import Storage
+
+JSON_TYPE = "application/json"
+FORM_TYPE = "multipart/form-data"
+_LAST_USE_S = 60.0
+
+Order = TypeVar("Order", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that one service process holds."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    signer: Signer
+    broker: Celery
+    last_use: dict[str, float] = field(default_factory=dict)
+
+    def authenticate(self, token: str) -> Caller:
+        """Return the caller of a token; raise InvalidCredentials.
+
+        The use of a key is noted about once a minute, so that reading calls take no write lock.
+        """
+        prefix = token.removeprefix("ex_live_").partition("_")[0]
+        moment = time.monotonic()
+        if moment - self.last_use.get(prefix, 0.0) < _LAST_USE_S:
+            with self.database.read() as session:
+                return keys.authenticate(session, token)
+        with self.database.read() as session:  # a wrong key must not cost a write either
+            keys.authenticate(session, token)
+        with self.database.write() as session:
+            caller = keys.authenticate(session, token)
+        self.last_use[prefix] = moment
+        return caller
+
+
+class GuardedRoute(APIRoute):
+    """A route that knows its caller, and the type of the body, before it reads the body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Authenticate first, so that strangers can't make the server read large bodies."""
+        handle = super().get_route_handler()
+        accepts = _accepted_types(self)
+
+        async def guarded(request: Request) -> Response:
+            request.state.caller = await run_in_threadpool(_authenticate, request)
+            _check_content_type(request, accepts)
+            return await handle(request)
+
+        return guarded
+
+
+def get_parts(request: Request) -> Parts:
+    """Return the parts of the app that serves this request."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="ApiKey", bearerFormat="ex_live_<prefix>_<secret>"
+)
+
+
+def get_caller(
+    request: Request, scopes: SecurityScopes, _: Annotated[object, Depends(_bearer)]
+) -> Caller:
+    """Return the caller when its key has every scope of the route.
+
+    Raises:
+        InsufficientScope: The first scope that is missing.
+    """
+    caller: Caller = request.state.caller
+    for scope in scopes.scopes:
+        if scope not in caller.scopes:
+            raise InsufficientScope(scope)
+    return caller
+
+
+PartsDep = Annotated[Parts, Depends(get_parts)]
+
+
+def scope(*names: str) -> Any:  # noqa: ANN401 - what FastAPI's Security returns
+    """Ask for the caller, whose key must have these scopes."""
+    return Security(get_caller, scopes=list(names))
+
+
+@dataclass(frozen=True)
+class Upload(Generic[Order]):
+    """A body: the order itself, and the file that came with it as multipart."""
+
+    order: Order
+    file: BinaryIO | None = None
+
+
+def json_or_form(
+    schema: type[Order], part: str, file_part: str
+) -> Callable[[Request], AsyncIterator[Upload[Order]]]:
+    """Return a dependency that reads a JSON body, or a form with a JSON part and a file part.
+
+    Args:
+        schema: What the JSON must be.
+        part: Name of the form part that holds the JSON.
+        file_part: Name of the form part that holds the file.
+    """
+
+    async def read(request: Request) -> AsyncIterator[Upload[Order]]:
+        if not _content_type(request).startswith("multipart/"):
+            yield Upload(_validate(schema, await request.body()))
+            return
+        async with request.form(max_files=1, max_fields=4) as form:
+            text, file = form.get(part), form.get(file_part)
+            if isinstance(text, UploadFile):
+                text = (await text.read()).decode("utf-8", "replace")
+            order = _validate(schema, (text or "").encode())
+            yield Upload(order, file.file if isinstance(file, UploadFile) else None)
+
+    return read
+
+
+def form_or_json_body(schema: type[BaseModel], part: str, file_part: str) -> dict[str, Any]:
+    """Return the OpenAPI request body of :func:`json_or_form`."""
+    reference = {"$ref": f"#/components/schemas/{schema.__name__}"}
+    properties = {part: reference, file_part: {"type": "string", "format": "binary"}}
+    form = {"type": "object", "required": [part, file_part], "properties": properties}
+    content = {
+        JSON_TYPE: {"schema": reference, "examples": _examples(schema)},
+        FORM_TYPE: {"schema": form, "encoding": {part: {"contentType": JSON_TYPE}}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _examples(schema: type[BaseModel]) -> dict[str, Any]:
+    examples = schema.model_json_schema().get("examples", [])
+    return {f"example{number}": {"value": value} for number, value in enumerate(examples, 1)}
+
+
+def _validate(schema: type[Order], body: bytes) -> Order:
+    try:
+        return schema.model_validate(json.loads(body))
+    except ValidationError as error:
+        entries = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors()]
+        raise RequestValidationError(entries) from None
+    except (ValueError, RecursionError) as error:
+        place = getattr(error, "pos", 0)
+        invalid = {"type": "json_invalid", "loc": ("body", place), "msg": "JSON decode error"}
+        raise RequestValidationError([invalid]) from None
+
+
+def _authenticate(request: Request) -> Caller:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        raise InvalidCredentials("Send the header Authorization: Bearer ex_live_….")
+    return get_parts(request).authenticate(token.strip())
+
+
+def _accepted_types(route: APIRoute) -> tuple[str, ...]:
+    extra = (route.openapi_extra or {}).get("requestBody", {}).get("content")
+    if extra is not None:
+        return tuple(extra)
+    return (JSON_TYPE,) if route.body_field is not None else ()
+
+
+def _check_content_type(request: Request, accepts: tuple[str, ...]) -> None:
+    if accepts and _content_type(request) not in accepts:
+        detail = f"Send the body as {' or '.join(accepts)}."
+        raise ServiceError(415, "unsupported_media_type", detail)
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,61 @@
+"""Read-only look-ups that routes need beside the ledger's."""
+
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.errors import Unprocessable
+from service.ledger import Caller, Page, get_dataset
+from service.tables import Job, JobKind, JobStatus, ModelVersion, Sample
+
+
+def find_samples(
+    session: Session,
+    caller: Caller,
+    dataset_id: uuid.UUID,
+    *,
+    label: int | None = None,
+    subject_id: str | None = None,
+    split: str | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> Page[Sample]:
+    """Return samples in the manifest's order; the cursor is the last ordinal seen.
+
+    Raises:
+        NotFound: The data set.
+        Unprocessable: ``bad_cursor``.
+    """
+    get_dataset(session, caller, dataset_id)
+    query = select(Sample).where(Sample.dataset_id == dataset_id)
+    wanted = {"label": label, "subject_id": subject_id, "split": split}
+    query = query.filter_by(**{name: value for name, value in wanted.items() if value is not None})
+    if cursor is not None:
+        query = query.where(Sample.ordinal > _ordinal(cursor))
+    rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
+    more = len(rows) > limit
+    return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
+
+
+def version_number(session: Session, version_id: uuid.UUID | None) -> int | None:
+    """Return a version's number."""
+    if version_id is None:
+        return None
+    return session.scalar(select(ModelVersion.number).where(ModelVersion.id == version_id))
+
+
+def check_failure(session: Session, model_id: uuid.UUID) -> str | None:
+    """Return the code with which the check of a model's weights failed, if it did."""
+    query = select(Job.error).where(
+        Job.model_id == model_id, Job.kind == JobKind.CHECK, Job.status == JobStatus.FAILED
+    )
+    error = session.scalar(query.limit(1))
+    return None if error is None else str(error["code"])
+
+
+def _ordinal(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 9:
+        detail = "This is no cursor of this list."
+        raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
+    return int(cursor)

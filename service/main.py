@@ -1,0 +1,170 @@
+"""The HTTP application: parts, routes, error handlers, and what every answer carries."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import problems
+from service.broker import celery_app
+from service.config import Settings, get_settings
+from service.database import Database
+from service.dependencies import Parts
+from service.openapi import install_openapi
+from service.routes import audits, datasets, models, public, reports, requests
+from service.signing import load_signer
+from service.storage import Storage
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_log = structlog.get_logger("service.http")
+
+
+class StaleSchema(RuntimeError):
+    """Raise when the database's schema is not the one that this code knows."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; its parts open when it starts and close when it ends.
+
+    Args:
+        settings: Default: from the environment.
+
+    The start raises StaleSchema when the database must be migrated first, and SigningKeyError when
+    there is no key outside the embedded mode.
+    """
+    chosen = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = await run_in_threadpool(open_parts, chosen)
+        app.state.parts = parts
+        yield
+        await run_in_threadpool(parts.database.close)
+
+    app = FastAPI(
+        title="Expunge",
+        summary="Machine unlearning as a service, audited against retrained references.",
+        version=version("expunge"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    for module in (public, datasets, models, requests, audits, reports):
+        app.include_router(module.router)
+    problems.install(app)
+    install_openapi(app)
+    app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes)
+    return app
+
+
+def open_parts(settings: Settings) -> Parts:
+    """Open everything that the service works with.
+
+    Raises:
+        StaleSchema: The database must be migrated first.
+    """
+    database = Database.from_settings(settings)
+    if not database.is_current():
+        database.close()
+        raise StaleSchema("The database's schema is not current; run `expunge migrate`.")
+    return Parts(
+        settings=settings,
+        database=database,
+        storage=Storage(settings.storage_url),
+        signer=load_signer(settings.signing_key_file, create=settings.mode == "embedded"),
+        broker=celery_app(settings, "expunge-http"),
+    )
+
+
+class Frame:
+    """Give each request an id, limit its body, log it without its query, secure its answer."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.monotonic(), 500
+
+        async def send_framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, request_id)
+            await send(message)
+
+        try:
+            if self._too_large(headers.get("content-length", "")):
+                response = problems.problem_response(
+                    Request(scope), 413, "body_too_large", self._limit_words
+                )
+                await response(scope, receive, send_framed)
+            else:
+                await self._app(scope, self._limited(receive), send_framed)
+        finally:
+            _log_request(scope, status, time.monotonic() - started)
+
+    @property
+    def _limit_words(self) -> str:
+        return f"A body may have at most {self._max_body_bytes} bytes."
+
+    def _too_large(self, content_length: str) -> bool:
+        return content_length.isdecimal() and int(content_length) > self._max_body_bytes
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Count what arrives, for bodies that do not say their length."""
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(413, self._limit_words)
+            return message
+
+        return receive_counted
+
+
+def _add_headers(message: Message, request_id: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Request-Id"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Cache-Control", "private, no-cache")
+
+
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unrouted")
+    caller = scope.get("state", {}).get("caller")
+    _log.info(
+        "request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        milliseconds=round(1000 * seconds, 1),
+        actor=getattr(caller, "actor", None),
+    )

@@ -1,0 +1,60 @@
+"""Complete the OpenAPI document: problems, the key, and no keyword of a later version."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.schemas import AuditOrder, DatasetOrder, ModelOrder, Problem
+
+_TAGS = [
+    {"name": "datasets", "description": "What models were trained on: samples and their ids."},
+    {"name": "models", "description": "Trained classifiers and their versions."},
+    {"name": "deletion requests", "description": "Ask a model to forget samples."},
+    {"name": "audits", "description": "Have a candidate made elsewhere audited."},
+    {"name": "reports", "description": "Signed reports and their figures."},
+    {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
+]
+_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Make the app publish the completed document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        license_info=app.license_info,
+        routes=app.routes,
+        tags=_TAGS,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in _SCHEMAS:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    for name in ("HTTPValidationError", "ValidationError"):  # replaced by Problem
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _clean(operation)
+    return document
+
+
+def _clean(operation: dict[str, Any]) -> None:
+    for response in operation["responses"].values():
+        for content in response.get("content", {}).values():
+            content.pop("itemSchema", None)  # a keyword of OpenAPI 3.2
+    invalid = operation["responses"].get("422", {}).get("content", {})
+    if "application/json" in invalid:
+        del operation["responses"]["422"]

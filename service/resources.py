@@ -1,0 +1,271 @@
+"""Bodies of responses: what a caller sees of a row."""
+
+import uuid
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from service import ledger, tables
+
+_MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
+    "checking": "registering",
+    "ready": "ready",
+    "rejected": "failed",
+}
+
+
+class Dataset(BaseModel):
+    """A registered data set."""
+
+    id: uuid.UUID
+    name: str
+    manifest_uri: str
+    format: str
+    class_names: list[str]
+    fingerprint: str
+    num_train: int
+    num_holdout: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: tables.Dataset) -> Self:
+        """Return what a caller sees of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class Sample(BaseModel):
+    """One sample of a data set."""
+
+    sample_id: str
+    label: int
+    class_name: str
+    split: Literal["train", "holdout"]
+    subject_id: str | None
+    uri: str
+    sha256: str
+
+    @classmethod
+    def of(cls, row: tables.Sample, class_names: list[str]) -> Self:
+        """Return what a caller sees of a row."""
+        names = set(cls.model_fields) - {"class_name"}
+        values = {name: getattr(row, name) for name in names}
+        return cls(class_name=class_names[row.label], **values)
+
+
+class Model(BaseModel):
+    """A registered classifier; `reason_code` and `reason` say why it failed."""
+
+    id: uuid.UUID
+    name: str
+    dataset_id: uuid.UUID
+    architecture: str
+    architecture_kwargs: dict[str, Any]
+    preprocessing: dict[str, Any]
+    classifier: str | None
+    recipe: dict[str, Any] | None
+    status: Literal["registering", "ready", "failed"]
+    reason_code: str | None
+    reason: str | None
+    current_version: int | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: tables.Model, current: int | None, reason_code: str | None) -> Self:
+        """Return what a caller sees of a row."""
+        own = set(cls.model_fields) - {"status", "reason_code", "current_version"}
+        values = {name: getattr(row, name) for name in own}
+        status = _MODEL_STATUS[row.status]
+        return cls(status=status, current_version=current, reason_code=reason_code, **values)
+
+
+class ModelVersion(BaseModel):
+    """One set of weights of a model."""
+
+    number: int
+    state: str
+    sha256: str
+    method: dict[str, Any] | None
+    seed: int | None
+    seconds: float | None
+    created_at: datetime
+    promoted_at: datetime | None
+    superseded_at: datetime | None
+    purged_at: datetime | None
+    weights_url: str | None
+
+    @classmethod
+    def of(cls, row: tables.ModelVersion) -> Self:
+        """Return what a caller sees of a row."""
+        own = set(cls.model_fields) - {"sha256", "weights_url"}
+        values = {name: getattr(row, name) for name in own}
+        url = f"/v1/models/{row.model_id}/versions/{row.number}/weights"
+        kept = None if row.purged_at is not None else url
+        return cls(sha256=row.weights_sha256, weights_url=kept, **values)
+
+
+class Progress(BaseModel):
+    """Where the work stands; `percent` is of the present method and may start again with the next.
+
+    `step` and `total` are those of the job at work.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+    phase: str
+    percent: int
+    detail: str
+    step: int
+    total: int
+
+
+class Influence(BaseModel):
+    """Remaining influence λ: 0 as if never trained on, 1 as before."""
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    confidence: float = 0.95
+
+
+class Attempt(BaseModel):
+    """One audited try of a method."""
+
+    method: str
+    look: int
+    verdict: str | None
+    influence: Influence | None
+    seconds: float | None
+    retrain_ratio: float | None
+    retrain_ratio_with_references: float | None
+
+    @classmethod
+    def of(cls, attempt: dict[str, Any], request_id: uuid.UUID) -> Self:
+        """Return a request's own part of a run's try."""
+        own = attempt.get("audits", {}).get(str(request_id)) or {}
+        values = {name: attempt.get(name) for name in cls.model_fields}
+        told = {"verdict": own.get("verdict"), "influence": own.get("influence")}
+        return cls.model_validate({**values, **told})
+
+
+class Links(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    report: str
+
+    @classmethod
+    def of(cls, collection: str, key: uuid.UUID) -> "Links":
+        """Return the links of a request or an audit."""
+        base = f"/v1/{collection}/{key}"
+        return cls.model_validate(
+            {"self": base, "events": f"{base}/events", "report": f"{base}/report"}
+        )
+
+
+class RequestFacts(NamedTuple):
+    """What lies outside a request's own row."""
+
+    progress: ledger.Progress
+    now: datetime
+    tries: list[dict[str, Any]]
+    base_version: int | None
+    result_version: int | None
+
+
+class DeletionRequest(BaseModel):
+    """A deletion request and where it stands. It never names a sample."""
+
+    id: uuid.UUID
+    model_id: uuid.UUID
+    status: Literal["pending", "in_progress", "completed", "cancelled", "rejected", "failed"]
+    progress: Progress
+    verdict: str | None
+    reason_code: str | None
+    reason: str | None
+    subject_request_id: str | None
+    regulation: str
+    submitted_time: datetime
+    received_at: datetime
+    due_at: datetime
+    due_rule: str
+    days_left: int | None
+    num_samples: int
+    commitment: str
+    commitment_salt: str | None
+    policy: str
+    policy_digest: str
+    ladder: list[str]
+    audit: str
+    base_version: int | None
+    result_version: int | None
+    tries: list[Attempt]
+    created_by: str
+    closed_at: datetime | None
+    links: Links
+
+    @classmethod
+    def of(cls, row: tables.DeletionRequest, facts: RequestFacts) -> Self:
+        """Return what a caller sees of a row."""
+        computed: dict[str, Any] = {
+            "progress": Progress.model_validate(facts.progress),
+            "days_left": None if row.closed_at else (row.due_at - facts.now).days,
+            "commitment": row.commitment_root,
+            "commitment_salt": row.commitment_salt.hex() if row.commitment_salt else None,
+            "policy": f"{row.policy_name}/{row.policy_version}",
+            "base_version": facts.base_version,
+            "result_version": facts.result_version,
+            "tries": [Attempt.of(attempt, row.id) for attempt in facts.tries],
+            "links": Links.of("deletion-requests", row.id),
+        }
+        own = set(cls.model_fields) - set(computed)
+        return cls(**computed, **{name: getattr(row, name) for name in own})
+
+
+class Audit(BaseModel):
+    """An audit of a candidate made elsewhere."""
+
+    id: uuid.UUID
+    model_id: uuid.UUID
+    base_version: int | None
+    label: str
+    status: Literal["in_progress", "completed", "failed"]
+    progress: Progress
+    verdict: str | None
+    reason_code: str | None
+    reason: str | None
+    num_samples: int
+    commitment: str
+    commitment_salt: str | None
+    weights_sha256: str
+    policy_digest: str
+    created_by: str
+    created_at: datetime
+    closed_at: datetime | None
+    links: Links
+
+    @classmethod
+    def of(cls, row: tables.Audit, progress: ledger.Progress, base_version: int | None) -> Self:
+        """Return what a caller sees of a row."""
+        computed: dict[str, Any] = {
+            "progress": Progress.model_validate(progress),
+            "base_version": base_version,
+            "commitment": row.commitment_root,
+            "commitment_salt": row.commitment_salt.hex() if row.commitment_salt else None,
+            "links": Links.of("audits", row.id),
+        }
+        own = set(cls.model_fields) - set(computed)
+        return cls(**computed, **{name: getattr(row, name) for name in own})
+
+
+class Health(BaseModel):
+    """Whether the process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether requests can be served: each check with its result."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, bool]

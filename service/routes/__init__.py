@@ -1,0 +1,1 @@
+"""One module per kind of resource: parse, call the ledger once, answer."""

@@ -1,0 +1,167 @@
+"""Register data sets and find samples."""
+
+import uuid
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from service import ledger
+from service.dependencies import (
+    GuardedRoute,
+    Parts,
+    PartsDep,
+    Upload,
+    form_or_json_body,
+    json_or_form,
+    scope,
+)
+from service.errors import Unprocessable
+from service.ledger import Caller, DatasetDraft, SampleRow
+from service.lookups import find_samples
+from service.manifests import Manifest, locate_manifest, locate_root, read_manifest
+from service.problems import problem_responses
+from service.resources import Dataset, Sample
+from service.schemas import DatasetOrder, Page
+from service.uploads import spooled
+
+router = APIRouter(
+    prefix="/v1/datasets",
+    tags=["datasets"],
+    route_class=GuardedRoute,
+    responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
+)
+_MANIFEST_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}
+_read_order = json_or_form(DatasetOrder, "dataset", "manifest")
+
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Register a data set",
+    openapi_extra=form_or_json_body(DatasetOrder, "dataset", "manifest"),
+    responses=problem_responses(
+        "invalid_credentials",
+        "insufficient_scope",
+        "invalid_request",
+        "not_json",
+        "unreadable_form",
+        "body_too_large",
+        "unsupported_media_type",
+        "name_taken",
+        "manifest_columns_missing",
+        "manifest_empty",
+        "manifest_not_found",
+        "manifest_rows_invalid",
+        "manifest_unreadable",
+        "no_training_samples",
+        "path_outside_roots",
+    ),
+)
+def register_dataset(
+    upload: Annotated[Upload[DatasetOrder], Depends(_read_order)],
+    caller: Annotated[Caller, scope("datasets:write")],
+    parts: PartsDep,
+    response: Response,
+) -> Dataset:
+    """Read the manifest, check every row, and register all samples or none.
+
+    The manifest is named by URI under a data root, or uploaded (form parts `dataset`, JSON, and
+    `manifest`); then `root` says what its uris are relative to.
+    """
+    order = upload.order
+    if (order.manifest_uri is None) == (upload.file is None):
+        detail = "Give the manifest either as manifest_uri or as the form part manifest."
+        errors = [{"pointer": "/manifest_uri", "detail": detail}]
+        raise Unprocessable("invalid_request", detail, errors)
+    if upload.file is not None:
+        manifest, uri = _read_uploaded(parts, order, upload.file)
+    else:
+        uri = str(order.manifest_uri)
+        path, root = locate_manifest(uri, order.root, parts.settings.data_roots)
+        manifest = read_manifest(path, root, order.format, order.class_names)
+    draft = DatasetDraft(
+        name=order.name,
+        manifest_uri=uri,
+        format=manifest.format,
+        root=str(manifest.root),
+        class_names=manifest.class_names,
+        rows=[SampleRow(*row) for row in manifest.rows],  # type: ignore[arg-type] # split checked
+    )
+    with parts.database.write() as session:
+        dataset = Dataset.of(ledger.register_dataset(session, caller, draft))
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return dataset
+
+
+@router.get("", summary="List data sets, newest first")
+def list_datasets(
+    caller: Annotated[Caller, scope("datasets:read")],
+    parts: PartsDep,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[Dataset]:
+    """Return one page."""
+    with parts.database.read() as session:
+        page = ledger.list_datasets(session, caller, cursor, limit)
+        return Page(items=[Dataset.of(row) for row in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{dataset_id}", summary="Read a data set", responses=problem_responses("not_found"))
+def get_dataset(
+    dataset_id: uuid.UUID, caller: Annotated[Caller, scope("datasets:read")], parts: PartsDep
+) -> Dataset:
+    """Return one data set."""
+    with parts.database.read() as session:
+        return Dataset.of(ledger.get_dataset(session, caller, dataset_id))
+
+
+@router.get(
+    "/{dataset_id}/samples", summary="Find samples", responses=problem_responses("not_found")
+)
+def list_samples(
+    *,
+    dataset_id: uuid.UUID,
+    caller: Annotated[Caller, scope("datasets:read")],
+    parts: PartsDep,
+    label: Annotated[int | None, Query(ge=0)] = None,
+    subject_id: Annotated[str | None, Query(max_length=512)] = None,
+    split: Annotated[str | None, Query(pattern="^(train|holdout)$")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[Sample]:
+    """Return one page of those with this label, subject and split, in the manifest's order."""
+    with parts.database.read() as session:
+        names = ledger.get_dataset(session, caller, dataset_id).class_names
+        page = find_samples(
+            session,
+            caller,
+            dataset_id,
+            label=label,
+            subject_id=subject_id,
+            split=split,
+            cursor=cursor,
+            limit=limit,
+        )
+        items = [Sample.of(row, names) for row in page.items]
+        return Page(items=items, next_cursor=page.next_cursor)
+
+
+def _read_uploaded(parts: Parts, order: DatasetOrder, file: BinaryIO) -> tuple[Manifest, str]:
+    if order.root is None:
+        detail = "An uploaded manifest needs root: the folder that its uris are relative to."
+        raise Unprocessable("invalid_request", detail, [{"pointer": "/root", "detail": detail}])
+    root = locate_root(order.root, parts.settings.data_roots)
+    with spooled(file) as path:
+        kind = order.format or _sniff(path)
+        manifest = read_manifest(path, root, kind, order.class_names)
+        key = parts.storage.put_file(path, _MANIFEST_TYPES.get(kind, "application/octet-stream"))
+    return manifest, key
+
+
+def _sniff(path: Path) -> str:
+    with path.open("rb") as file:
+        return "parquet" if file.read(4) == b"PAR1" else "csv"
