@@ -231,7 +231,7 @@ class _Stepper:
             fused=True,
         )
         self.taken = 0
-        self.check_every = CHECK_EVERY if device.type == "cuda" else 1
+        self.check_every = _look_every(device)
         self.bad = torch.zeros((), device=device)
 
     def step(self, walk: Walk, batch: Batch) -> None:
@@ -270,3 +270,7 @@ class _Stepper:
                 own = list(module.parameters(recurse=False))
                 frozen = bool(own) and not any(p.requires_grad for p in own)
                 module.train(statistics and not frozen)
+
+
+def _look_every(device: torch.device) -> int:
+    return CHECK_EVERY if device.type == "cuda" else 1
