@@ -1,11 +1,13 @@
-"""Databases for the tests: migrated once, copied for each test, on SQLite and on PostgreSQL."""
+"""Databases for the tests: migrated once, copied for each test, on SQLite and on PostgreSQL.
+
+One engine of each kind lives for the whole session, for it keeps the statements it has compiled.
+"""
 
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -18,73 +20,79 @@ __all__ = ["postgres_url", "redis_url"]
 # pytest ended by SIGTERM would leave the servers running
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-MakeDatabase = Callable[[], Database]
+Fresh = Callable[[], Database]
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a migrated SQLite file to copy."""
-    path = tmp_path_factory.mktemp("template") / "template.db"
-    with closing(Database(f"sqlite:///{path}")) as database:
+def fresh_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Yield a function that empties the session's SQLite database and returns it."""
+    folder = tmp_path_factory.mktemp("sqlite")
+    template, path = folder / "template.db", folder / "ledger.db"
+    with closing(Database(f"sqlite:///{template}")) as database:
         database.migrate()
-    return path
+
+    with closing(Database(f"sqlite:///{path}")) as shared:
+
+        def fresh() -> Database:
+            shared.close()
+            for suffix in ("-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+            shutil.copy(template, path)
+            return shared
+
+        yield fresh
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_url: str) -> str:
-    """Return the name of a migrated PostgreSQL database to copy."""
-    name = f"template_{uuid4().hex}"
-    _administer(postgres_url, f"CREATE DATABASE {name}")
-    with closing(Database(_sibling(postgres_url, name))) as database:
+def fresh_postgres(postgres_url: str) -> Iterator[Fresh]:
+    """Yield a function that empties the session's PostgreSQL database and returns it."""
+    sibling = f"{postgres_url.rpartition('/')[0]}/"
+    _administer(postgres_url, "CREATE DATABASE expunge_template")
+    with closing(Database(f"{sibling}expunge_template")) as database:
         database.migrate()
-    return name
+
+    with closing(Database(f"{sibling}expunge_test")) as shared:
+
+        def fresh() -> Database:
+            shared.close()
+            _administer(
+                postgres_url,
+                "DROP DATABASE IF EXISTS expunge_test WITH (FORCE)",
+                "CREATE DATABASE expunge_test TEMPLATE expunge_template STRATEGY FILE_COPY",
+            )
+            return shared
+
+        yield fresh
+    names = ("expunge_test", "expunge_template")
+    _administer(postgres_url, *(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """Yield an empty, migrated database of each kind."""
-    with _open(request, str(request.param), tmp_path) as database:
+    name = "fresh_sqlite" if request.param == "sqlite" else "fresh_postgres"
+    with closing(request.getfixturevalue(name)()) as database:
         yield database
 
 
 @pytest.fixture
-def sqlite_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Yield an empty, migrated SQLite database, for tests that no database could change."""
-    with _open(request, "sqlite", tmp_path) as database:
+def sqlite_database(fresh_sqlite: Fresh) -> Iterator[Database]:
+    """Yield an empty, migrated SQLite database, for what no other database would change."""
+    with closing(fresh_sqlite()) as database:
         yield database
 
 
 @pytest.fixture
-def postgres_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def postgres_database(fresh_postgres: Fresh) -> Iterator[Database]:
     """Yield an empty, migrated PostgreSQL database, for what only it can do."""
-    with _open(request, "postgresql", tmp_path) as database:
+    with closing(fresh_postgres()) as database:
         yield database
 
 
-@contextmanager
-def _open(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[Database]:
-    if kind == "sqlite":
-        path = folder / "ledger.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        with closing(Database(f"sqlite:///{path}")) as database:
-            yield database
-        return
-    server: str = request.getfixturevalue("postgres_url")
-    template, name = request.getfixturevalue("postgres_template"), f"test_{uuid4().hex}"
-    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    with closing(Database(_sibling(server, name))) as database:
-        yield database
-    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _sibling(url: str, name: str) -> str:
-    """Return the URL of another database of the same server."""
-    return f"{url.rpartition('/')[0]}/{name}"
-
-
-def _administer(url: str, statement: str) -> None:
-    """Run a statement that cannot be in a transaction."""
+def _administer(url: str, *statements: str) -> None:
+    """Run statements that cannot be in a transaction."""
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(statement))
+        for statement in statements:
+            connection.execute(text(statement))
     engine.dispose()

