@@ -42,7 +42,7 @@ class Runtime:
     def open(cls, settings: Settings, *, timeout_s: float = JOB_TIMEOUT_S) -> Self:
         """Connect, clean up after dead workers and let the fork server begin to import."""
         environment = scrubbed(os.environ) | {
-            "MPLCONFIGDIR": str(settings.cache_root / "matplotlib"),
+            "MPLCONFIGDIR": str(settings.home / "matplotlib"),
         }
         signer = load_signer(settings.signing_key_file, create=settings.mode == "embedded")
         fork_server = ForkServer(environment)

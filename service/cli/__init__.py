@@ -12,8 +12,9 @@ from service.cli import keys, operate, requests
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 service not reachable,"
-    " 4 report not verified, 5 request ended without being closed."
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable, 4 request ended"
+    " without being closed. `verify`: 0 holds, 1 report changed, 2 unreadable, 3 another check"
+    " fails, 4 signed by none of the keys."
 )
 
 app = typer.Typer(

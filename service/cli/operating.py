@@ -7,7 +7,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from service import broker, ledger
 from service.cli.output import CommandFailed, Output
@@ -15,11 +18,13 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.embedded import Watched, Watcher
 from service.keys import create_key, ensure_tenant
+from service.logs import configure_logging
 from service.storage import Storage
 
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
 DISPATCH_LIMIT = 100
+_log = structlog.get_logger("service.sweeper")
 PURGE_INTERVAL_S = 60.0
 
 
@@ -33,6 +38,7 @@ def serve(host: str | None, port: int | None) -> None:
     import uvicorn
 
     settings = get_settings()
+    configure_logging(settings)
     uvicorn.run(
         "service.main:create_app",
         factory=True,
@@ -58,6 +64,7 @@ def become_worker(name: str) -> None:
 def sweep() -> None:
     """Send wake-ups from the outbox and put right what was lost, until told to stop."""
     settings = get_settings()
+    configure_logging(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -84,9 +91,16 @@ class Sweeper:
         while not stop.is_set():
             for duty, interval in duties.items():
                 if time.monotonic() >= due[duty]:
-                    duty()
+                    self._try(duty)
                     due[duty] = time.monotonic() + interval
             stop.wait(max(0.0, min(due.values()) - time.monotonic()))
+
+    def _try(self, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except Exception as error:  # noqa: BLE001 - what is away for a while must not end the loop
+            reason = str(error).partition("\n")[0][:300]  # the statement's values stay out of logs
+            _log.error("duty failed", duty=duty.__name__, error=type(error).__name__, reason=reason)
 
     def dispatch(self) -> None:
         """Send what the outbox holds."""

@@ -1,7 +1,8 @@
 """What commands print, and how they end.
 
 Exit codes: 0 done; 1 refused or failed, the problem is printed; 2 wrong usage; 3 the service cannot
-be reached; 4 a report does not verify; 5 a request ended without being closed.
+be reached; 4 a request ended without a verdict that closes it. `expunge verify` has the codes of
+`service.verify`.
 """
 
 import json
@@ -21,8 +22,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
-    NOT_VERIFIED = 4
-    NOT_CLOSED = 5
+    NOT_CLOSED = 4
 
 
 class CommandFailed(Exception):

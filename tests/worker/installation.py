@@ -86,7 +86,9 @@ class Installation:
         }
         with self.database.write() as session:
             return ledger.register_model(
-                session, self.caller, ModelDraft(**(values | changes))  # type: ignore[arg-type]
+                session,
+                self.caller,
+                ModelDraft(**(values | changes)),  # type: ignore[arg-type]
             ).id
 
     def retrain_request(self, model_id: UUID) -> UUID:

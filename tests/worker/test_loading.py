@@ -51,9 +51,7 @@ def load(
 ) -> torch.Tensor:
     samples = samples_of(root, entries)
     reader = ImageReader(root / "data", preprocessing)
-    images = load_images(
-        samples, reader, preprocessing, num_classes=2, device="cpu", threads=2
-    )
+    images = load_images(samples, reader, preprocessing, num_classes=2, device="cpu", threads=2)
     assert isinstance(images, TensorImages)
     return images.images
 

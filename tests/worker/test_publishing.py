@@ -65,7 +65,9 @@ def test_anything_else_is_refused_and_nothing_is_published(
     os.mkfifo(workdir / "pipe")
     with pytest.raises(ArtifactRefused):
         publish_artifacts(entry() | {"second": entry(**changes)["candidate"]}, workdir, storage)
-    assert not storage.exists(f"sha256/{entry()['candidate']['sha256'][:2]}/{entry()['candidate']['sha256']}")
+    assert not storage.exists(
+        f"sha256/{entry()['candidate']['sha256'][:2]}/{entry()['candidate']['sha256']}"
+    )
 
 
 def test_a_name_that_could_be_a_path_is_refused(workdir: Path, storage: Storage) -> None:

@@ -38,7 +38,11 @@ def part(scope: str) -> dict[str, Any]:
         "reasons": [],
         "joint_test": None,
         "self_controls": [],
-        "metrics": [metric("da", 0.9, 0.3, 0.31), metric("nmi", 0.95, 0.5, 0.48), metric("fa", 1, 0, 0)],
+        "metrics": [
+            metric("da", 0.9, 0.3, 0.31),
+            metric("nmi", 0.95, 0.5, 0.48),
+            metric("fa", 1, 0, 0),
+        ],
     }
 
 
@@ -51,7 +55,13 @@ def result() -> dict[str, Any]:
     spectrum = [1 / (i + 1) ** 2 for i in range(64)]
     models = {"original": spectrum, "candidate": spectrum[:60], "reference": spectrum}
     classes = [
-        {"class": i, "n": 50, "original": 0.9, "candidate": 0.9 - 0.01 * i, "references": spread(0.88)}
+        {
+            "class": i,
+            "n": 50,
+            "original": 0.9,
+            "candidate": 0.9 - 0.01 * i,
+            "references": spread(0.88),
+        }
         for i in range(9)
     ]
     return {
@@ -114,7 +124,10 @@ def test_what_could_not_be_measured_is_left_out() -> None:
     empty["collateral"] = []
     for entry in empty["parts"]:
         entry["influence"] = None
-    assert [figure.name for figure in draw_all(empty, 0.33)] == ["metrics-class", "metrics-instance"]
+    assert [figure.name for figure in draw_all(empty, 0.33)] == [
+        "metrics-class",
+        "metrics-instance",
+    ]
 
 
 @pytest.mark.parametrize("hole", ["original", "interval", "references", "candidate"])

@@ -1,0 +1,198 @@
+"""Commands of whoever uses Expunge; they speak to the HTTP service."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from service.cli.operate import Json
+from service.cli.output import CommandFailed, Exit, Output
+
+Url = Annotated[str | None, typer.Option(help="The service's address. [EXPUNGE_URL]")]
+Key = Annotated[
+    str | None, typer.Option(help="API key. [EXPUNGE_API_KEY, or admin.key in EXPUNGE_HOME]")
+]
+RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
+
+
+class Format(StrEnum):
+    """What a report can be had as."""
+
+    HTML = "html"
+    DSSE = "dsse"
+    JSON = "json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("register-dataset")(register_dataset)
+    app.command("register-model")(register_model)
+    for command in (forget, status, report):
+        app.command()(command)
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command(context_settings=settings)(verify)
+
+
+def register_dataset(
+    *,
+    name: Annotated[str, typer.Argument(help="A name of your choice.")],
+    manifest: Annotated[str, typer.Argument(help="Path or file:// URL under a data root.")],
+    root: Annotated[
+        str | None, typer.Option(help="Folder that uris are relative to; default: the manifest's.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="parquet, csv, image_parquet or image_folder."),
+    ] = None,
+    class_name: Annotated[
+        list[str] | None, typer.Option(help="Name of a class, in order; repeat.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Register a data set by its manifest."""
+    from service.cli import calls
+
+    fields = {"root": root, "format": form, "class_names": class_name}
+    made = calls.register_dataset(name, manifest, fields, url, key)
+    _show(Output(as_json=as_json), "Data set", made)
+
+
+def register_model(
+    *,
+    name: Annotated[str, typer.Argument(help="A name of your choice.")],
+    dataset: Annotated[UUID, typer.Option(help="Id of the data set it was trained on.")],
+    architecture: Annotated[str, typer.Option(help="As expunge:small_cnn, torchvision:resnet18.")],
+    weights: Annotated[str, typer.Option(help="A safetensors file: uploaded if it is here.")],
+    preprocessing: Annotated[str, typer.Option(help="JSON, or @file: mean, std, size, channels.")],
+    recipe: Annotated[str | None, typer.Option(help="JSON, or @file: how it was trained.")] = None,
+    kwargs: Annotated[str | None, typer.Option(help="JSON, or @file: for the network.")] = None,
+    classifier: Annotated[str | None, typer.Option(help="Name of the last layer.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the weights are checked.")] = True,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Register a trained classifier; a worker checks that its weights fit."""
+    from service.cli import calls
+
+    body = {
+        "name": name,
+        "dataset_id": str(dataset),
+        "architecture": architecture,
+        "preprocessing": _json(preprocessing),
+        "recipe": _json(recipe),
+        "architecture_kwargs": _json(kwargs),
+        "classifier": classifier,
+    }
+    output = Output(as_json=as_json)
+    _show(output, "Model", calls.register_model(body, weights, url, key, wait=wait))
+
+
+def forget(
+    *,
+    model_id: Annotated[UUID, typer.Argument(help="The model that must forget.")],
+    sample: Annotated[list[str] | None, typer.Option(help="A sample's id; repeat.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="A file with sample ids, one a line.", exists=True)
+    ] = None,
+    label: Annotated[list[int] | None, typer.Option(help="A whole class; repeat.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="A person's id; repeat.")] = None,
+    subject_request_id: Annotated[str | None, typer.Option(help="Your own number.")] = None,
+    regulation: Annotated[str, typer.Option(help="gdpr, uk_gdpr, ccpa or other.")] = "gdpr",
+    submitted: Annotated[
+        str | None, typer.Option(help="When the person asked, ISO 8601 with zone.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
+    method: Annotated[
+        list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")
+    ] = None,
+    audit: Annotated[str, typer.Option(help="references or none.")] = "references",
+    follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a model to forget samples: by id, by label or by person."""
+    from service.cli import calls
+
+    listed = samples.read_text().split("\n") if samples else []
+    body = {
+        "model_id": str(model_id),
+        "sample_ids": [*(sample or []), *(line.strip() for line in listed if line.strip())],
+        "labels": label,
+        "subject_ids": subject,
+        "subject_request_id": subject_request_id,
+        "regulation": regulation,
+        "submitted_time": submitted,
+        "policy": policy,
+        "ladder": method,
+        "audit": audit,
+    }
+    output = Output(as_json=as_json)
+    _show(output, "Request", calls.forget(output, body, url, key, follow=follow))
+
+
+def status(
+    request_id: Annotated[UUID | None, typer.Argument(help="Left out: the newest ones.")] = None,
+    follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a deletion request stands."""
+    from service.cli import calls
+
+    output = Output(as_json=as_json)
+    if request_id is None:
+        calls.list_requests(output, url, key)
+        return
+    _show(output, "Request", calls.status(output, request_id, url, key, follow=follow))
+
+
+def report(
+    *,
+    request_id: RequestId,
+    form: Annotated[Format, typer.Option("--format", help="The form to fetch.")] = Format.HTML,
+    to: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.")] = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a request's signed report into a file."""
+    from service.cli import calls
+
+    path = to or Path(f"report-{request_id}.{'dsse.json' if form == Format.DSSE else form.value}")
+    path.write_bytes(calls.report(request_id, form.value, url, key))
+    output = Output(as_json=as_json)
+    output.document({"path": str(path), "format": form.value})
+    output.say(f"The report is in {path}.")
+
+
+def verify(context: typer.Context) -> None:
+    """Check a report's signature and files, without the service: report.dsse.json --jwks FILE …."""
+    from service import verify as verifier
+
+    raise typer.Exit(verifier.main(context.args))
+
+
+def _show(output: Output, title: str, values: dict[str, Any]) -> None:
+    """Print one resource; nested members are for programs."""
+    output.document(values)
+    if not output.as_json:
+        plain = {name: v for name, v in values.items() if not isinstance(v, dict | list)}
+        output.fields(title, plain)
+
+
+def _json(text: str | None) -> Any:  # noqa: ANN401 - any JSON value
+    """Read JSON from the command line, or from the file that ``@name`` names."""
+    if text is None:
+        return None
+    try:
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"This is no JSON: {text[:80]} ({error})", Exit.USAGE) from error
