@@ -16,6 +16,16 @@ _NEW_NAME = "Choose another name, or use the one that is registered."
 _CHECK_WEIGHTS = "Register the model again with weights saved from this architecture."
 
 CATALOG: dict[str, Problem] = {
+    "no_answer": Problem(
+        None, "A process ended without an answer", "It is tried again; see the worker's log."
+    ),
+    "no_child": Problem(
+        None, "The worker could not start a process", "It is tried again; see the worker's log."
+    ),
+    "no_gpu": Problem(None, "The worker has no GPU", "Set EXPUNGE_DEVICE to `auto` or `cpu`."),
+    "worker_lost": Problem(
+        None, "Workers fell silent too often", "See the workers' logs, then request again."
+    ),
     "architecture_not_built": Problem(
         None, "The architecture cannot be built", "Check `architecture` and its kwargs."
     ),

@@ -142,7 +142,15 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
     code = _ROUTING_CODES.get(error.status_code, "internal_error")
     detail = CATALOG[code].title + "."
-    return problem_response(request, error.status_code, code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem_response(request, error.status_code, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods of a path: the router names those of the first route alone."""
+    app: FastAPI = request.app
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(method.upper() for method in app.openapi()["paths"].get(path, ())))
 
 
 def _storage_error(request: Request, error: Exception) -> JSONResponse:

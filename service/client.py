@@ -1,0 +1,314 @@
+"""A Python client of the HTTP interface; the command line and the demo use nothing else.
+
+with ExpungeClient("http://127.0.0.1:8000", api_key) as client:
+request = client.open_request(model_id, sample_ids=["digit-0007"])
+closed = client.wait(request["id"])
+statement = client.report(request["id"])
+"""
+
+import json as json_text
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, cast
+
+import httpx2
+
+ENVELOPE = "application/vnd.in-toto+json"
+STATEMENT = "application/json"
+PAGE = "text/html"
+Json = dict[str, Any]
+_OPEN = frozenset({"pending", "in_progress"})
+_COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
+_READ_TIMEOUT_S = 60.0
+
+
+class ExpungeProblem(Exception):
+    """The service refused or failed; ``code`` is stable, see docs/problems.md.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+        code: Stable code.
+        detail: What is wrong, in words.
+        document: The whole problem document.
+    """
+
+    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
+        self.status = status
+        self.code = str(document.get("code", "unknown"))
+        self.detail = str(document.get("detail", "The service gave no reason."))
+        self.document = dict(document)
+        places = [f"{e['pointer']}: {e['detail']}" for e in self.document.get("errors", [])]
+        super().__init__("\n  ".join([f"{self.code}: {self.detail}", *places]))
+
+
+class WaitTimeout(TimeoutError):
+    """The request or audit did not close in time."""
+
+
+class Event(NamedTuple):
+    """One server-sent event: ``snapshot``, ``progress``, ``state`` or ``done``."""
+
+    id: str
+    name: str
+    data: Json
+
+
+class ExpungeClient:
+    """Talk to one service with one key.
+
+    Args:
+        base_url: Like ``https://expunge.example``.
+        api_key: ``ex_live_…``.
+        transport: Another way to send, for tests.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str, *, transport: httpx2.BaseTransport | None = None
+    ) -> None:
+        self._http = httpx2.Client(
+            base_url=base_url.rstrip("/"),
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=httpx2.Timeout(_READ_TIMEOUT_S, connect=10.0),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ready(self) -> Json:
+        """Return the readiness checks; raise ExpungeProblem when one fails."""
+        return self._json("GET", "/readyz")
+
+    def register_dataset(
+        self, name: str, manifest: str | Path, *, upload: bool = False, **fields: object
+    ) -> Json:
+        """Register a data set by the path of its manifest on the server, or by uploading it.
+
+        Further fields: ``root`` (needed with ``upload``), ``format``, ``class_names``.
+        """
+        order = {"name": name, **fields}
+        if upload:
+            return self._send_file("/v1/datasets", "dataset", order, "manifest", Path(manifest))
+        return self._json("POST", "/v1/datasets", {**order, "manifest_uri": str(manifest)})
+
+    def samples(self, dataset_id: str, **filters: object) -> Iterator[Json]:
+        """Yield samples; filters are ``label``, ``subject_id`` and ``split``."""
+        yield from self._pages(f"/v1/datasets/{dataset_id}/samples", {"limit": 1000, **filters})
+
+    def register_model(
+        self,
+        name: str,
+        dataset_id: str,
+        weights: str | Path,
+        *,
+        upload: bool = False,
+        **fields: object,
+    ) -> Json:
+        """Register a model by the path of its weights on the server, or by uploading them.
+
+        Further fields as in the API: ``architecture``, ``preprocessing``, ``recipe``, …
+        """
+        order = {"name": name, "dataset_id": dataset_id, **fields}
+        if upload:
+            return self._send_file("/v1/models", "model", order, "weights", Path(weights))
+        return self._json("POST", "/v1/models", {**order, "weights_uri": str(weights)})
+
+    def model(self, model_id: str) -> Json:
+        """Return a model."""
+        return self._json("GET", f"/v1/models/{model_id}")
+
+    def versions(self, model_id: str) -> list[Json]:
+        """Return a model's versions, oldest first."""
+        return list(self._pages(f"/v1/models/{model_id}/versions", {}))
+
+    def wait_for_model(self, model_id: str, timeout_s: float = 300) -> Json:
+        """Return a model once its weights were checked; see its ``status``."""
+        deadline = time.monotonic() + timeout_s
+        while (model := self.model(model_id))["status"] == "registering":
+            _sleep_until(deadline, 0.5)
+        return model
+
+    def download_weights(self, model_id: str, number: int, path: Path) -> Path:
+        """Write a version's weights to a file."""
+        url = f"/v1/models/{model_id}/versions/{number}/weights"
+        with self._http.stream("GET", url) as response:
+            _raise_for_problem(response)
+            with path.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        return path
+
+    def open_request(self, model_id: str, sample_ids: Sequence[str] = (), **fields: object) -> Json:
+        """Ask a model to forget samples.
+
+        Further fields as in the API: ``labels``, ``subject_ids``, ``subject_request_id``, …
+        """
+        order = {"model_id": model_id, "sample_ids": list(sample_ids), **fields}
+        return self._json("POST", "/v1/deletion-requests", order)
+
+    def get_request(self, request_id: str) -> Json:
+        """Return a deletion request."""
+        return self._json("GET", f"/v1/deletion-requests/{request_id}")
+
+    def list_requests(self, **filters: object) -> Iterator[Json]:
+        """Yield deletion requests, newest first; filters: ``status``, ``model_id``, ``overdue``."""
+        yield from self._pages("/v1/deletion-requests", filters)
+
+    def cancel(self, request_id: str) -> Json:
+        """Withdraw a deletion request."""
+        return self._json("POST", f"/v1/deletion-requests/{request_id}/cancel")
+
+    def open_audit(
+        self,
+        model_id: str,
+        weights: str | Path,
+        sample_ids: Sequence[str] = (),
+        *,
+        label: str,
+        upload: bool = False,
+        **fields: object,
+    ) -> Json:
+        """Have weights made elsewhere audited, by their path on the server or uploaded."""
+        order = {"model_id": model_id, "sample_ids": list(sample_ids), "label": label, **fields}
+        if upload:
+            return self._send_file("/v1/audits", "audit", order, "weights", Path(weights))
+        return self._json("POST", "/v1/audits", {**order, "weights_uri": str(weights)})
+
+    def get_audit(self, audit_id: str) -> Json:
+        """Return an audit."""
+        return self._json("GET", f"/v1/audits/{audit_id}")
+
+    def follow(self, key: str, *, kind: str = "request") -> Iterator[Event]:
+        """Yield events until it is closed; a broken connection is taken up where it broke."""
+        url = f"/v1/{_COLLECTIONS[kind]}/{key}/events"
+        last = ""
+        while True:
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+            try:
+                with self._http.stream("GET", url, headers=headers) as response:
+                    _raise_for_problem(response)
+                    for event in parse_events(response.iter_lines()):
+                        last = event.id
+                        yield event
+                        if event.name == "done":
+                            return
+            except httpx2.TransportError as error:
+                if not last:
+                    raise _no_answer(error) from error
+                time.sleep(1.0)
+
+    def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
+        """Poll until a request or audit is closed and return it.
+
+        Raises:
+            WaitTimeout: It did not close in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        url = f"/v1/{_COLLECTIONS[kind]}/{key}"
+        while (resource := self._json("GET", url))["status"] in _OPEN:
+            _sleep_until(deadline, 1.0)
+        return resource
+
+    def report(self, key: str, accept: str = STATEMENT, *, kind: str = "request") -> Any:  # noqa: ANN401
+        """Return a report: the statement as a dict, the page as text, or the envelope's bytes."""
+        url = f"/v1/{_COLLECTIONS[kind]}/{key}/report"
+        response = self._request("GET", url, headers={"Accept": accept})
+        if accept == STATEMENT:
+            return response.json()
+        return response.text if accept == PAGE else response.content
+
+    def jwks(self) -> Json:
+        """Return the public keys."""
+        return self._json("GET", "/.well-known/jwks.json")
+
+    def verifier(self) -> str:
+        """Return the stand-alone verifier's source."""
+        return self._request("GET", "/v1/verifier").text
+
+    def _json(self, method: str, url: str, body: Json | None = None) -> Json:
+        return cast("Json", self._request(method, url, json=body).json())
+
+    def _pages(self, url: str, parameters: Mapping[str, object]) -> Iterator[Json]:
+        wanted: dict[str, Any] = {k: v for k, v in parameters.items() if v is not None}
+        while True:
+            page = self._request("GET", url, params=wanted).json()
+            yield from page["items"]
+            if page["next_cursor"] is None:
+                return
+            wanted["cursor"] = page["next_cursor"]
+
+    def _send_file(self, url: str, part: str, order: Json, file_part: str, path: Path) -> Json:
+        with path.open("rb") as file:
+            parts: Any = {
+                part: (None, json_text.dumps(order).encode(), "application/json"),
+                file_part: (path.name, file, "application/octet-stream"),
+            }
+            return cast("Json", self._request("POST", url, files=parts).json())
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Json | None = None,
+        files: Any = None,  # noqa: ANN401 - httpx's own type is private
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx2.Response:
+        try:
+            response = self._http.request(
+                method, url, json=json, files=files, params=params, headers=headers
+            )
+        except httpx2.TransportError as error:
+            raise _no_answer(error) from error
+        _raise_for_problem(response)
+        return response
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[Event]:
+    """Yield the events of an event stream (WHATWG HTML, 9.2.6); comments are dropped."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            data = json_text.loads(fields["data"])
+            yield Event(fields.get("id", ""), fields.get("event", "message"), data)
+            fields = {}
+
+
+def _no_answer(error: httpx2.TransportError) -> ExpungeProblem:
+    return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
+
+
+def _raise_for_problem(response: httpx2.Response) -> None:
+    if response.status_code < 400:
+        return
+    response.read()
+    try:
+        document = response.json()
+    except ValueError:
+        document = {"detail": response.text[:500]}
+    raise ExpungeProblem(response.status_code, document if isinstance(document, dict) else {})
+
+
+def _sleep_until(deadline: float, seconds: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise WaitTimeout("It did not close in time; it goes on on the server.")
+    time.sleep(min(seconds, left))

@@ -1,0 +1,82 @@
+"""A service over a test database, a tenant with a key, and a folder that callers may name."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.config import Settings
+from service.database import Database
+from service.keys import SCOPES, create_key
+from service.main import create_app
+from tests.service.ledger.world import World
+
+MakeKey = Callable[..., str]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return the data root, with three images, a manifest and weights."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (root / "images" / f"{name}.png").write_bytes(b"pixels of " + name.encode())
+    lines = ["sample_id,label,split,uri", "a,0,train,images/a.png", "b,1,train,images/b.png"]
+    (root / "manifest.csv").write_text("\n".join([*lines, "c,1,holdout,images/c.png"]))
+    (root / "weights.safetensors").write_bytes(safetensors())
+    return root
+
+
+@pytest.fixture
+def settings(tmp_path: Path, data: Path, sqlite_database: Database) -> Settings:
+    """Return settings for the test database."""
+    return Settings(
+        home=tmp_path / "home",
+        database_url=sqlite_database.url.render_as_string(hide_password=False),
+        data_roots=[data],
+        max_body_bytes=100_000,
+        max_sample_ids=5,
+    )
+
+
+@pytest.fixture
+def world(sqlite_database: Database) -> World:
+    """Return a company whose model is checked and ready."""
+    world = World(sqlite_database)
+    world.register()
+    return world
+
+
+@pytest.fixture
+def make_key(world: World) -> MakeKey:
+    """Return a function that makes a key with these scopes, all by default."""
+
+    def make(*scopes: str) -> str:
+        with world.database.write() as session:
+            return create_key(session, world.caller.tenant_id, "test", scopes or SCOPES)[1]
+
+    return make
+
+
+@pytest.fixture
+def anonymous(settings: Settings) -> Iterator[TestClient]:
+    """Return a client without a key; failures come back as answers."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(anonymous: TestClient, make_key: MakeKey) -> TestClient:
+    """Return a client whose key may do everything."""
+    anonymous.headers["Authorization"] = f"Bearer {make_key()}"
+    return anonymous
+
+
+def safetensors(metadata: dict[str, str] | None = None) -> bytes:
+    """Return a safetensors file with one tensor of two floats."""
+    header = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    text = json.dumps({**header, "__metadata__": metadata or {}}).encode()
+    return struct.pack("<Q", len(text)) + text + struct.pack("<2f", 1.0, 2.0)
