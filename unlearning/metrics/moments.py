@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 8192
 _BLOCK = 128
 
 
@@ -23,7 +23,7 @@ class Moments:
     Attributes:
         count: rows seen.
         mean: [d] float64.
-        scatter: [d, d] float64, sum of (x − mean)(x − mean)ᵀ.
+        scatter: [d, d] float64, sum of (x − mean)(x − mean)ᵀ; valid on and above the diagonal.
     """
 
     count: int
@@ -61,20 +61,23 @@ class Moments:
             raise ValueError(f"expected {self.mean.numel()} channels, got {chunk.shape[1]}")
         for rows in torch.split(chunk.detach(), CHUNK_ROWS):
             if len(rows):
-                self._join(*_chunk_moments(rows))
+                self._add(_widened(rows))
 
     def merge(self, other: Self) -> None:
         """Add the rows that another accumulator has seen; the other one is not changed."""
         if other.mean.numel() != self.mean.numel():
             raise ValueError(f"expected {self.mean.numel()} channels, got {other.mean.numel()}")
         if other.count:
-            self._join(other.count, other.mean, other.scatter)
+            self.scatter.add_(other.scatter)
+            delta, weight = self._move_mean(other.count, other.mean)
+            self.scatter.addr_(delta, delta, alpha=weight)
 
     def covariance(self) -> Tensor:
         """Divide the scatter by the count (1/n, the population's): symmetric [d, d] float64."""
         if not self.count:
             raise ValueError("no rows were added, so there is no covariance")
-        return (self.scatter + self.scatter.T) / (2 * self.count)
+        upper = self.scatter.triu()
+        return (upper + upper.triu(1).T) / self.count
 
     def scatter_about(self, centre: Tensor) -> Tensor:
         """Return the mean of (x − centre)(x − centre)ᵀ over the rows seen: [d, d] float64."""
@@ -92,15 +95,31 @@ class Moments:
         count = int(tensors["count"])
         return cls(count, tensors["mean"].clone(), tensors["scatter"].clone())
 
-    def _join(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+    def _add(self, rows: Tensor) -> None:
+        """Join one chunk, in few large operations: each one costs a round of all threads."""
+        shift = rows.mean(dim=0)
+        deviations = rows - shift
+        blocks = _upper_gram(deviations)
+        diagonal = torch.cat([block.diagonal() for _, block in blocks])
+        if not torch.isfinite(diagonal).all():
+            raise ValueError("features hold NaN, infinite or too large values")
+        residual = (deviations.sum(dim=0).double() / len(rows)).cpu()
+        for start, block in blocks:
+            self.scatter[start : start + len(block), start:] += block.cpu()
+        delta, weight = self._move_mean(len(rows), shift.double().cpu() + residual)
+        # One product adds w·δδᵀ, the move of the mean, and takes off n·rrᵀ, the shift's rounding.
+        vectors = torch.stack([delta, residual])
+        factors = torch.tensor([[weight], [-float(len(rows))]], dtype=torch.float64)
+        self.scatter.addmm_((factors * vectors).T, vectors)
+
+    def _move_mean(self, count: int, mean: Tensor) -> tuple[Tensor, float]:
+        """Move the mean towards `count` more rows'; return the distance and its square's weight."""
         total = self.count + count
         delta = mean - self.mean
         weight = self.count * count / total
-        self.scatter.add_(scatter)
-        if weight:
-            self.scatter.addr_(delta, delta, alpha=weight)
         self.mean.add_(delta, alpha=count / total)
         self.count = total
+        return delta, weight
 
 
 def _check_matrix(features: Tensor) -> None:
@@ -108,31 +127,17 @@ def _check_matrix(features: Tensor) -> None:
         raise ValueError(f"expected floating-point features [n, d], got {tuple(features.shape)}")
 
 
-def _chunk_moments(rows: Tensor) -> tuple[int, Tensor, Tensor]:
-    """Return count, mean and scatter of one chunk; the last two as float64 on the CPU."""
-    exact = rows.dtype == torch.float64
-    if not exact and (
-        rows.dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest"
-    ):
-        # Half precision, or TF32 switched on by the caller: too few digits for eigenvectors.
-        rows = rows.double()
-    shift = rows.mean(dim=0)
-    deviations = rows - shift
-    residual = deviations.sum(dim=0).double() / len(rows)
-    gram = _gram(deviations).double()
-    scatter = gram.cpu().addr_(residual.cpu(), residual.cpu(), alpha=-float(len(rows)))
-    if not torch.isfinite(scatter.diagonal()).all():
-        raise ValueError("features hold NaN, infinite or too large values")
-    return len(rows), (shift.double() + residual).cpu(), scatter
+def _widened(rows: Tensor) -> Tensor:
+    """Return float64 rows where products of the given ones would keep too few digits."""
+    if rows.dtype == torch.float64:
+        return rows
+    if rows.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest":
+        return rows
+    # Half precision, or TF32 switched on by the caller: too coarse for eigenvectors.
+    return rows.double()
 
 
-def _gram(deviations: Tensor) -> Tensor:
-    """Return XᵀX, computing only the blocks on and above the diagonal (about 5/8 at d = 512)."""
-    dims = deviations.shape[1]
-    gram = deviations.new_empty(dims, dims)
-    for start in range(0, dims, _BLOCK):
-        stop = min(start + _BLOCK, dims)
-        block = deviations[:, start:stop].T @ deviations[:, start:]
-        gram[start:stop, start:] = block
-        gram[stop:, start:stop] = block[:, stop - start :].T
-    return gram
+def _upper_gram(deviations: Tensor) -> list[tuple[int, Tensor]]:
+    """Return XᵀX as strips from the diagonal to the right: 5/8 of the work at d = 512."""
+    starts = range(0, deviations.shape[1], _BLOCK)
+    return [(at, deviations[:, at : at + _BLOCK].T @ deviations[:, at:]) for at in starts]

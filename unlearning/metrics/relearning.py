@@ -70,29 +70,19 @@ def relearn(
         NonFiniteLoss: the copy diverged.
     """
     recipe, cancel = recipe or RelearningRecipe(), cancel or CancelToken()
-    for name, images in (
-        ("forget set", forget),
-        ("retain set", retain),
-        ("H_F", holdout_forgotten),
-    ):
-        if not len(images):
-            raise NotComputable(f"relearning needs samples in all sets; none in the {name}")
+    if not (len(forget) and len(retain) and len(holdout_forgotten)):
+        raise NotComputable("relearning needs samples in all sets: forget, retain and hold-out")
     pupil = copy.deepcopy(model).to(retain.device).eval().requires_grad_(requires_grad=False)
-    _draw_head(pupil, find_module(pupil, classifier), retain, recipe, seed, cancel)
-    optimiser = _optimiser(pupil, recipe.lr, recipe.momentum)
+    head = find_module(pupil, classifier)
+    if not isinstance(head, nn.Linear | nn.Conv2d):
+        raise TypeError(f"{classifier!r} is no linear layer or convolution that can be drawn anew")
+    with seeded(derive_seed(seed, "relearning head"), retain.device):
+        head.reset_parameters()
     draws = generator(seed, "relearning batches")
-    curve = [(0, recall(pupil, holdout_forgotten))]
-    parts = [(forget, recipe.forget_batch), (retain, recipe.retain_batch)]
-    while curve[-1][1] < recipe.target:
-        done = curve[-1][0]
-        if done == recipe.cap:
-            return Relearning(done, censored=True, curve=tuple(curve))
-        for _ in range(min(recipe.every, recipe.cap - done)):
-            cancel.raise_if_cancelled()
-            _take_step(pupil, optimiser, *_draw(parts, draws))
-        step = min(done + recipe.every, recipe.cap)
-        curve.append((step, recall(pupil, holdout_forgotten)))
-    return Relearning(curve[-1][0], censored=False, curve=tuple(curve))
+    fitted = _optimiser(head, recipe.head_lr, recipe.momentum)
+    parts = [(retain, recipe.forget_batch + recipe.retain_batch)]
+    _walk(pupil, fitted, parts, recipe.head_steps, draws, cancel)
+    return _until_recognised(pupil, forget, retain, holdout_forgotten, recipe, draws, cancel)
 
 
 @torch.no_grad()
@@ -105,24 +95,37 @@ def recall(model: nn.Module, images: Images) -> float:
     return hits / len(images)
 
 
-def _draw_head(
-    model: nn.Module,
-    head: nn.Module,
+def _until_recognised(  # noqa: PLR0917 - the second half of `relearn`
+    pupil: nn.Module,
+    forget: Images,
     retain: Images,
+    holdout: Images,
     recipe: RelearningRecipe,
-    seed: int,
+    draws: torch.Generator,
+    cancel: CancelToken,
+) -> Relearning:
+    """Train on forget and retain samples, looking every few steps."""
+    optimiser = _optimiser(pupil, recipe.lr, recipe.momentum)
+    parts = [(forget, recipe.forget_batch), (retain, recipe.retain_batch)]
+    step, curve = 0, [(0, recall(pupil, holdout))]
+    while curve[-1][1] < recipe.target and step < recipe.cap:
+        steps = min(recipe.every, recipe.cap - step)
+        _walk(pupil, optimiser, parts, steps, draws, cancel)
+        step += steps
+        curve.append((step, recall(pupil, holdout)))
+    return Relearning(step, censored=curve[-1][1] < recipe.target, curve=tuple(curve))
+
+
+def _walk(  # noqa: PLR0917 - private
+    model: nn.Module,
+    optimiser: torch.optim.SGD,
+    parts: list[tuple[Images, int]],
+    steps: int,
+    draws: torch.Generator,
     cancel: CancelToken,
 ) -> None:
-    """Draw the head anew, in place, and fit it to the retain set."""
-    if not isinstance(head, nn.Linear | nn.Conv2d):
-        raise TypeError("the classifier is no linear layer or convolution that can be drawn anew")
-    with seeded(derive_seed(seed, "relearning head"), retain.device):
-        head.reset_parameters()
-    optimiser = _optimiser(head, recipe.head_lr, recipe.momentum)
-    draws = generator(seed, "relearning head batches")
-    for _ in range(recipe.head_steps):
+    for _ in range(steps):
         cancel.raise_if_cancelled()
-        parts = [(retain, recipe.forget_batch + recipe.retain_batch)]
         _take_step(model, optimiser, *_draw(parts, draws))
 
 
