@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, exists, func, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from service.config import Settings
@@ -73,12 +73,12 @@ def _recover_silent(session: Session, settings: Settings) -> tuple[int, int]:
 def _wake_forgotten(session: Session, settings: Settings) -> int:
     """Leave a new wake-up for queued jobs whose last one was sent long ago; return how many."""
     moment = now(session)
-    unsent = exists().where(Outbox.job_id == Job.id, Outbox.sent_at.is_(None))
     query = (
         select(Job, func.max(Outbox.sent_at), func.count(Outbox.id))
         .outerjoin(Outbox, Outbox.job_id == Job.id)
-        .where(Job.status == JobStatus.QUEUED, ~unsent)
+        .where(Job.status == JobStatus.QUEUED)
         .group_by(Job.id)
+        .having(func.count(Outbox.id) == func.count(Outbox.sent_at))  # none is still to be sent
     )
     woken = 0
     for job, sent_at, count in session.execute(query).all():

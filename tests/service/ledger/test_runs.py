@@ -247,9 +247,7 @@ def test_cancelling_the_only_request_ends_its_run_and_starts_the_next(world: Wor
 
 
 @pytest.mark.parametrize("kind", [JobKind.REFERENCE, JobKind.UNLEARN, JobKind.AUDIT])
-def test_cancelling_one_of_several_restarts_the_run_without_it(
-    world: World, kind: JobKind
-) -> None:
+def test_cancelling_one_of_several_restarts_the_run_without_it(world: World, kind: JobKind) -> None:
     world.request("s0")
     world.work(limit=1)
     kept, gone = world.request("s1"), world.request("s2")

@@ -1,0 +1,185 @@
+"""Whatever callers and workers do, and in whatever order, the ledger's promises hold."""
+
+import uuid
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service import ledger
+from service.bitmaps import unpack
+from service.config import Settings
+from service.database import Database
+from service.errors import Conflict, Unprocessable
+from service.ledger.graph import LIVE
+from service.ledger import Claim
+from service.tables import (
+    DeletionRequest,
+    Job,
+    ModelVersion,
+    Reference,
+    Report,
+    RequestStatus,
+    Run,
+    RunState,
+    VersionState,
+)
+from tests.conftest import Fresh
+from tests.service.ledger.world import World
+
+VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOTHING_TO_REMOVE")
+
+
+class Ledger(RuleBasedStateMachine):
+    """Requests, cancellations, workers that work, fail, vanish or come back late, and sweeps."""
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.database)
+        self.world.register()
+        self.claims: list[Claim] = []
+        self.taken: set[tuple[uuid.UUID, int]] = set()
+        self.erased: set[int] = set()
+
+    @rule(sample=st.integers(0, 11), policy=st.sampled_from(["standard", "first-look"]))
+    def request(self, sample: int, policy: str) -> None:
+        try:
+            self.world.request(f"s{sample}", policy=policy, ladder=("muda", "retrain"))
+        except Conflict as error:
+            assert error.code in {"already_erased", "already_requested"}  # noqa: PT017
+        except Unprocessable as error:
+            assert error.code == "nothing_left"  # noqa: PT017
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        keys = [row.id for row in self.world.all(DeletionRequest)]
+        if keys:
+            try:
+                self.world.cancel(data.draw(st.sampled_from(keys)))
+            except Conflict as error:
+                assert error.code == "already_closed"  # noqa: PT017
+
+    @rule()
+    def claim(self) -> None:
+        for job_id in list(self.world.dispatch()):
+            claim = self.world.claim(job_id)
+            if claim is not None:
+                assert (claim.job_id, claim.attempt) not in self.taken
+                self.taken.add((claim.job_id, claim.attempt))
+                self.claims.append(claim)
+        self.world.woken.clear()
+
+    @precondition(lambda self: self.claims)
+    @rule(verdict=st.sampled_from(VERDICTS), data=st.data())
+    def finish(self, verdict: str, data: st.DataObject) -> None:
+        claim = self._take(data)
+        if self._holds(claim):
+            assert self.world.finish(claim, verdict)
+        else:
+            assert not self.world.finish_late(claim)
+
+    @precondition(lambda self: self.claims)
+    @rule(kind=st.sampled_from(["fatal", "transient"]), data=st.data())
+    def fail(self, kind: str, data: st.DataObject) -> None:
+        claim = self._take(data)
+        held = self._holds(claim)
+        assert self.world.fail(claim, kind) == held
+        self.world.make_due()
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def vanish(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if self._holds(claim):
+            self.world.expire(claim.job_id)
+
+    @rule()
+    def sweep(self) -> None:
+        with self.world.database.write() as session:
+            ledger.sweep(session, Settings(lease_s=1e-6))
+        self.world.make_due()
+
+    @rule(verdict=st.sampled_from(VERDICTS))
+    def work(self, verdict: str) -> None:
+        self.world.work(verdict, limit=6)
+
+    @invariant()
+    def erased_only_grows(self) -> None:
+        now = self.world.erased()
+        assert now >= self.erased
+        self.erased = now
+
+    @invariant()
+    def states_agree(self) -> None:
+        runs, requests = self.world.all(Run), self.world.all(DeletionRequest)
+        active = [run.id for run in runs if run.state == RunState.ACTIVE]
+        assert len(active) <= 1
+        versions = self.world.all(ModelVersion)
+        assert sum(version.state == VersionState.CURRENT for version in versions) == 1
+        running = {row.run_id for row in requests if row.status == RequestStatus.IN_PROGRESS}
+        assert running == set(active)
+        closed = [row.id for row in requests if row.status == RequestStatus.COMPLETED]
+        assert sorted(report.request_id for report in self.world.all(Report)) == sorted(closed)
+        jobs = {job.id: job for job in self.world.all(Job)}
+        training = [row for row in self.world.all(Reference) if row.state == "training"]
+        assert all(jobs[row.job_id].status in LIVE for row in training)
+
+    @invariant()
+    def training_never_sees_what_was_erased_before(self) -> None:
+        erased = {run.id: unpack(run.erased) for run in self.world.all(Run)}
+        for handed in self.world.handed:
+            if handed.kind in ("reference", "unlearn") and handed.run_id is not None:
+                kept = {uri for uri, role in handed.roles.items() if role == "retain"}
+                gone = {f"{o if o < 3 else o - 4}.png" for o in erased[handed.run_id]}
+                assert kept.isdisjoint(gone)
+                assert "erased" not in handed.roles.values()
+        self.world.handed.clear()
+
+    def teardown(self) -> None:
+        """Whatever happened, work that is done faithfully ends every request."""
+        for claim in self.claims:
+            if self._holds(claim):
+                self.world.expire(claim.job_id)
+        for _ in range(3):
+            self.sweep()
+            self.world.work()
+        left = [r.status for r in self.world.all(DeletionRequest)]
+        assert not {RequestStatus.PENDING, RequestStatus.IN_PROGRESS} & set(left)
+        with self.world.database.read() as session:
+            assert ledger.verify_chain(session, self.world.caller.tenant_id).ok
+
+    def _take(self, data: Any) -> Claim:
+        claim: Claim = data.draw(st.sampled_from(self.claims))
+        self.claims.remove(claim)
+        return claim
+
+    def _holds(self, claim: Claim) -> bool:
+        with self.world.database.read() as session:
+            job = ledger.get_job(session, self.world.caller, claim.job_id)
+        return job.attempt == claim.attempt and job.status == "running"
+
+
+def test_the_ledger_keeps_its_promises_whatever_happens(fresh_sqlite: Fresh) -> None:
+    class Fresher(Ledger):
+        def __init__(self) -> None:
+            type(self).database = fresh_sqlite()
+            super().__init__()
+
+    run_state_machine_as_test(
+        Fresher,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=18,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
