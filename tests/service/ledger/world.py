@@ -121,9 +121,13 @@ class World:
 
     def request(self, *sample_ids: str, **order: Any) -> uuid.UUID:
         """Open a deletion request, by default with the policy of one look."""
+        return self.request_for(self.model_id, *sample_ids, **order)
+
+    def request_for(self, model_id: uuid.UUID, *sample_ids: str, **order: Any) -> uuid.UUID:
+        """Open a deletion request for some model."""
         terms = {"policy": "first-look", **order}
         with self.database.write() as session:
-            wanted = RequestOrder(model_id=self.model_id, sample_ids=sample_ids, **terms)
+            wanted = RequestOrder(model_id=model_id, sample_ids=sample_ids, **terms)
             return ledger.open_request(session, self.caller, wanted).id
 
     def audit(self, *sample_ids: str, **order: Any) -> uuid.UUID:
