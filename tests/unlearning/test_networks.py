@@ -36,7 +36,7 @@ def test_networks_give_logits(
         ("os:system", {}, "unknown architecture"),
         ("torchvision:resnet18", {"weights": "DEFAULT"}, "weights cannot be set"),
         ("torchvision:resnet18", {"colour": 3}, "cannot be built"),
-        ("torchvision:vgg11", {"small_images": True}, "only known for ResNets"),
+        ("torchvision:squeezenet1_1", {"small_images": True}, "only known for ResNets"),
         ("expunge:small_cnn", {"colour": 3}, "cannot be built"),
     ],
 )

@@ -41,7 +41,7 @@ class DistilledRecovery(Method):
     """`transposed`: swap the spatial axes of all square kernels larger than 1x1, or `stages` where
     fewer than a tenth of the layers have such kernels; `stages`: initialise the last stage and the
     classifier anew; `fresh`: initialise everything anew."""
-    epochs: int = 8
+    epochs: int = 7
     """Walks over the retain set in class scope."""
     instance_epochs: int = 11
     """Walks over the retain set in the other scopes."""
@@ -51,7 +51,7 @@ class DistilledRecovery(Method):
     """Whether the original teaches; only ever in class scope."""
     distillation_weight: float = 1.0
     """Weight of the teacher beside the labels."""
-    temperature: float = 2.0
+    temperature: float = 4.0
     """Softness of the teacher."""
 
     def __post_init__(self) -> None:

@@ -49,21 +49,19 @@ class Muda(Method):
 
     alpha: float = 2.0
     """Weight of the alignment."""
-    beta: float = 3.0
+    beta: float = 6.0
     """Weight of the energy; 0 for the plain form."""
-    rho_star: float = 0.5
+    rho_star: float = 0.45
     """Energy ratio that a class never learnt is expected to have; never taken from the audit."""
-    epochs: int = 5
+    epochs: int = 3
     """Epochs of forgetting and recovery."""
     tail_epochs: int = 2
     """Epochs of recovery alone at the end."""
-    target_temperature: float = 1.0
-    """Softness of the masked original on whole forgotten classes."""
     alternate: Literal["epoch", "batch"] = "epoch"
     """Whether forget and recover steps take turns by epoch or by batch."""
-    forget_share: float = 0.25
+    forget_share: float = 0.33
     """Fewest forget steps for each recover step; small forget sets are walked over repeatedly."""
-    relative_lr: float = 0.5
+    relative_lr: float = 1.0
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
     relative_forget_lr: float = 1.0
     """Learning rate of forget steps as a fraction of that of recover steps."""
@@ -73,7 +71,7 @@ class Muda(Method):
     """Whether the original teaches in the recovery; only ever in class scope."""
     distillation_weight: float = 1.0
     """Weight of the teacher beside the labels."""
-    temperature: float = 2.0
+    temperature: float = 6.0
     """Softness of the teacher in the recovery."""
     statistics_samples: int = 8192
     """Retain samples from which the geometry is measured in each epoch."""
@@ -84,7 +82,6 @@ class Muda(Method):
             "alpha": 0 <= self.alpha <= 1000,
             "beta": 0 <= self.beta <= 1000,
             "rho_star": 0 < self.rho_star <= 100,
-            "target_temperature": 0 < self.target_temperature <= 100,
             "epochs": self.epochs >= 1,
             "tail_epochs": self.tail_epochs >= 0,
             "forget_share": 0 <= self.forget_share <= 10,
@@ -160,9 +157,7 @@ class _Forgetting:
         self.classifier = find_module(model, problem.classifier)
         self.whole = torch.isin(problem.forget.labels, torch.tensor(problem.forgotten_classes))
         original = extract(model, problem.forget, problem.classifier, stages=False)
-        self.targets = masked_target(
-            original.logits, problem.forgotten_classes, method.target_temperature
-        )
+        self.targets = masked_target(original.logits, problem.forgotten_classes)
         if problem.forget_predictions is not None:
             given = problem.forget_predictions.cpu().float()
             self.targets = torch.where(self.whole[:, None], self.targets, given)
@@ -170,10 +165,11 @@ class _Forgetting:
     def refresh(self) -> None:
         """Measure the student's geometry, and the neighbours where they are the target."""
         problem = self.problem
-        seen = extract(self.model, self.sample, problem.classifier)
+        neighbours = problem.scope != "class" and problem.forget_predictions is None
+        seen = extract(self.model, self.sample, problem.classifier, stages=neighbours)
         geometry = RetainGeometry.of(seen.features, len(problem.retained_classes) - 1)
         self.geometry = geometry.to(problem.device)
-        if problem.scope != "class" and problem.forget_predictions is None:
+        if neighbours:
             known = seen.features if seen.stage_features is None else seen.stage_features
             asked = extract(self.model, problem.forget, problem.classifier)
             wanted = asked.features if asked.stage_features is None else asked.stage_features
