@@ -10,10 +10,11 @@ import json as json_text
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import httpx2
+
+from service.event_stream import Event, parse_events
 
 ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
@@ -47,14 +48,6 @@ class WaitTimeout(TimeoutError):
     """The request or audit did not close in time."""
 
 
-class Event(NamedTuple):
-    """One server-sent event: ``snapshot``, ``progress``, ``state`` or ``done``."""
-
-    id: str
-    name: str
-    data: Json
-
-
 class ExpungeClient:
     """Talk to one service with one key.
 
@@ -77,12 +70,7 @@ class ExpungeClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -209,7 +197,7 @@ class ExpungeClient:
             except httpx2.TransportError as error:
                 if not last:
                     raise _no_answer(error) from error
-                time.sleep(1.0)
+            time.sleep(1.0)  # the stream ended early: take it up again
 
     def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
         """Poll until a request or audit is closed and return it.
@@ -277,19 +265,6 @@ class ExpungeClient:
             raise _no_answer(error) from error
         _raise_for_problem(response)
         return response
-
-
-def parse_events(lines: Iterator[str]) -> Iterator[Event]:
-    """Yield the events of an event stream (WHATWG HTML, 9.2.6); comments are dropped."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif "data" in fields:
-            data = json_text.loads(fields["data"])
-            yield Event(fields.get("id", ""), fields.get("event", "message"), data)
-            fields = {}
 
 
 def _no_answer(error: httpx2.TransportError) -> ExpungeProblem:

@@ -132,7 +132,7 @@ def json_or_form(
         if not _content_type(request).startswith("multipart/"):
             yield Upload(_validate(schema, await request.body()))
             return
-        async with request.form(max_files=1, max_fields=4) as form:
+        async with request.form(max_files=2, max_fields=4) as form:
             text, file = form.get(part), form.get(file_part)
             if isinstance(text, UploadFile):
                 text = (await text.read()).decode("utf-8", "replace")

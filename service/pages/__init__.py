@@ -143,7 +143,8 @@ def _number(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if isinstance(value, float):
-        text = f"{value:.3f}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.3g}"
+        digits = 3 if abs(value) < 10 else 1
+        text = f"{value:.{digits}f}" if 0.001 <= abs(value) < 1e5 or not value else f"{value:.3g}"
         return text.replace("-", "−")
     return str(value)
 

@@ -70,8 +70,8 @@ def _part() -> dict[str, Any]:
         "joint_test": {
             "statistic": 7.31,
             "rank": 9,
-            "n": 20,
-            "p_value": 0.6,
+            "n": 19,
+            "p_value": 0.45,
             "rejected": False,
             "gates": ["da", "log_rho", "nmi", "ncc.forgotten"],
             "dropped": [],
@@ -171,6 +171,17 @@ def _copies() -> tuple[ResidualCopy, ...]:
     )
 
 
+def _method() -> dict[str, Any]:
+    return {
+        "name": "distilled_recovery",
+        "version": "1",
+        "hyperparameters": {"epochs": 8, "peak_lr": 0.1, "perturbation": "transposed"},
+        "seed": 42,
+        "seconds": 8.2,
+        "environment": {"torch": "2.14.1"},
+    }
+
+
 @pytest.fixture
 def subject_facts() -> SubjectFacts:
     """The facts of a request that was closed in time."""
@@ -213,14 +224,7 @@ def report_context(audit_result: dict[str, Any], subject_facts: SubjectFacts) ->
         base=VersionFacts(number=1, sha256=_hex("v1"), created_at=moment, state="superseded"),
         candidate=VersionFacts(number=2, sha256=_hex("v2"), created_at=moment, state="current"),
         promoted=True,
-        method={
-            "name": "distilled_recovery",
-            "version": "1",
-            "hyperparameters": {"epochs": 8, "peak_lr": 0.1, "perturbation": "transposed"},
-            "seed": 42,
-            "seconds": 8.2,
-            "environment": {"torch": "2.14.1"},
-        },
+        method=_method(),
         ladder=("muda", "distilled_recovery", "retrain"),
         audit_level="references",
         tries=_tries(),

@@ -1,13 +1,13 @@
 """The Python client against a scripted service."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from service import client as client_module
 from service.client import ENVELOPE, PAGE, ExpungeClient, ExpungeProblem, WaitTimeout
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
@@ -39,7 +39,7 @@ def script(*answers: object) -> tuple[Handler, list[httpx2.Request]]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let time pass at once."""
-    monkeypatch.setattr(client_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def test_a_request_carries_the_key_and_the_body() -> None:

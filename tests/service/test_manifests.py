@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read(path: Path, root: Path, class_names: list[str] | None = None) -> Manife
     return read_manifest(path, root, None, class_names)
 
 
-def write(path: Path, columns: dict[str, list[Any]], metadata: object = None) -> Path:
+def write(path: Path, columns: Mapping[str, object], metadata: object = None) -> Path:
     """Write a Parquet file."""
     table = pa.table(columns)
     if metadata is not None:
@@ -45,7 +46,7 @@ def write(path: Path, columns: dict[str, list[Any]], metadata: object = None) ->
 
 
 def test_csv_and_parquet_give_the_same_samples(root: Path) -> None:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "sample_id": ["x1", "x2", "x3"],
         "label": [0, 2, 1],
         "split": ["train", "train", "holdout"],

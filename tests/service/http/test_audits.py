@@ -41,7 +41,7 @@ def test_weights_can_come_with_the_order(client: TestClient, world: World) -> No
     fields = order(world, "s0")
     del fields["weights_uri"]
     files = {
-        "audit": (None, json.dumps(fields), "application/json"),
+        "audit": ("a", json.dumps(fields).encode(), "application/json"),
         "weights": ("w", safetensors({"made": "elsewhere"}), "application/octet-stream"),
     }
     response = client.post("/v1/audits", files=files)

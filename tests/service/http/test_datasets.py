@@ -35,7 +35,7 @@ def test_samples_come_in_pages(client: TestClient, world: World) -> None:
     found: list[str] = []
     cursor = None
     while True:
-        parameters = {"limit": 5, "split": "train", **({"cursor": cursor} if cursor else {})}
+        parameters = {"limit": "5", "split": "train"} | ({"cursor": cursor} if cursor else {})
         page = client.get(url, params=parameters).json()
         found += [sample["sample_id"] for sample in page["items"]]
         cursor = page["next_cursor"]
@@ -53,9 +53,9 @@ def test_a_name_is_taken_once(client: TestClient) -> None:
 
 
 def test_a_manifest_can_be_uploaded(client: TestClient, data: Path) -> None:
-    order = json.dumps({"name": "up", "root": str(data)})
+    order = json.dumps({"name": "up", "root": str(data)}).encode()
     files = {
-        "dataset": (None, order, "application/json"),
+        "dataset": ("d", order, "application/json"),
         "manifest": ("m.csv", (data / "manifest.csv").read_bytes(), "text/csv"),
     }
     response = client.post("/v1/datasets", files=files)
@@ -64,7 +64,7 @@ def test_a_manifest_can_be_uploaded(client: TestClient, data: Path) -> None:
 
 
 def test_an_uploaded_manifest_needs_its_root(client: TestClient) -> None:
-    files = {"dataset": (None, '{"name": "up"}'), "manifest": ("m.csv", b"sample_id\n")}
+    files = {"dataset": ("d", b'{"name": "up"}'), "manifest": ("m.csv", b"sample_id\n")}
     document = problem(client.post("/v1/datasets", files=files), 422, "invalid_request")
     assert document["errors"][0]["pointer"] == "/root"
 

@@ -104,7 +104,7 @@ def test_a_body_that_grows_too_large_is_refused(client: TestClient) -> None:
 
 
 def test_an_upload_that_grows_too_large_is_refused(client: TestClient) -> None:
-    files = {"model": (None, b"{}", "application/json"), "weights": ("w", b"0" * 100_001)}
+    files = {"model": ("m", b"{}"), "weights": ("w", b"0" * 100_001)}
     problem(client.post("/v1/models", files=files), 413, "body_too_large")
 
 

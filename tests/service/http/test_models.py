@@ -78,7 +78,7 @@ def test_weights_can_be_uploaded(client: TestClient, world: World) -> None:
     fields = order(world)
     del fields["weights_uri"]
     files = {
-        "model": (None, json.dumps(fields), "application/json"),
+        "model": ("m", json.dumps(fields).encode(), "application/json"),
         "weights": ("w.safetensors", safetensors(), "application/octet-stream"),
     }
     response = client.post("/v1/models", files=files)
