@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from service.manifest_files import FileMissing, PathLeavesRoot, Root
 
-SPLITS = ("train", "holdout")
+SPLITS = {
+    "train": "train",
+    "holdout": "holdout",
+    "test": "holdout",
+    "val": "holdout",
+    "valid": "holdout",
+    "validation": "holdout",
+}
+"""What a manifest may call its splits, and what they are."""
+
 MAX_SHOWN = 10
 MAX_CLASSES = 100_000
 _MAX_ID_LENGTH = 512
@@ -85,9 +94,10 @@ class RowChecker:
     def _check_row(
         self, position: int, row: RawRow, numbers: dict[str, int], num_classes: int
     ) -> CheckedRow:
-        split = str(row.split)
-        if split not in SPLITS:
-            self.faults.add("bad_split", position, "split", "The split is train or holdout.")
+        split = SPLITS.get(str(row.split).lower(), "")
+        if not split:
+            detail = "The split is train or holdout (or test, val, validation)."
+            self.faults.add("bad_split", position, "split", detail)
         uri = str(row.uri or "")
         subject = None if row.subject_id in (None, "") else str(row.subject_id)
         return CheckedRow(

@@ -14,20 +14,12 @@ from typing import Any
 
 from service.errors import Unprocessable
 from service.manifest_files import FileMissing, PathLeavesRoot, Root, image_column, resolve_uri
-from service.manifest_rows import CheckedRow, RawRow, RowChecker
+from service.manifest_rows import SPLITS, CheckedRow, RawRow, RowChecker
 
 FORMATS = ("parquet", "csv", "image_parquet", "image_folder")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _REQUIRED = ("sample_id", "label", "split")
 _URI_COLUMNS = ("uri", "file_name")
-_FOLDER_SPLITS = {
-    "train": "train",
-    "test": "holdout",
-    "holdout": "holdout",
-    "val": "holdout",
-    "valid": "holdout",
-    "validation": "holdout",
-}
 
 
 @dataclass(frozen=True)
@@ -193,7 +185,7 @@ def _read_parquet(path: Path, root: Path, kind: str) -> Iterator[RawRow]:
     _require(schema.names, ["label"] if inside else [*_REQUIRED, uri])
     wanted = [c for c in (*_REQUIRED, uri, "sha256", "subject_id") if c in schema.names]
     relative = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-    split = _FOLDER_SPLITS.get(path.stem.split("-")[0].lower())
+    split = SPLITS.get(path.stem.split("-")[0].lower())
     position = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -237,11 +229,11 @@ def _read_image_folder(path: Path, root: Path) -> Iterator[RawRow]:
     if not path.is_dir():
         raise ManifestRejected("manifest_unreadable", "An image folder is a folder.")
     top = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    has_splits = bool(top) and all(name.lower() in _FOLDER_SPLITS for name in top)
+    has_splits = bool(top) and all(name.lower() in SPLITS for name in top)
     for file in sorted(path.rglob("*")):
         parts = file.relative_to(path).parts
         if file.suffix.lower() not in IMAGE_SUFFIXES or len(parts) < 2 + has_splits:
             continue
-        split = _FOLDER_SPLITS[parts[0].lower()] if has_splits else "train"
+        split = SPLITS[parts[0].lower()] if has_splits else "train"
         uri = file.relative_to(root).as_posix() if file.is_relative_to(root) else ""
         yield RawRow("/".join(parts), parts[int(has_splits)], split, uri)

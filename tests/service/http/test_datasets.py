@@ -84,7 +84,7 @@ def test_an_uploaded_manifest_needs_its_root(client: TestClient) -> None:
             {"label_out_of_range": 2},
         ),
         (
-            ["sample_id,label,split,uri", "a,0,test,images/a.png"],
+            ["sample_id,label,split,uri", "a,0,both,images/a.png"],
             "manifest_rows_invalid",
             {"bad_split": 1},
         ),
