@@ -125,9 +125,8 @@ def train(
 ) -> nn.Module:
     """Train a model in place and return it in eval mode.
 
-    Only parameters that require gradients change; batch norms whose parameters are all frozen keep
-    their statistics. The recipe's number of epochs is ignored in favour of `epochs`. torch's
-    global random state is untouched.
+    Frozen parameters, and statistics of batch norms that are wholly frozen, stay. `epochs` replaces
+    the recipe's number of them. torch's global random state is untouched.
 
     Raises:
         NonFiniteLoss: when loss or gradient becomes NaN or infinite, before the step is taken.
@@ -149,8 +148,7 @@ def train(
                 stepper.step(walk, batch)
                 taken += 1
                 if taken % REPORT_EVERY == 0 or taken == total:
-                    detail = f"epoch {number + 1} of {len(epochs)}"
-                    progress(Progress(phase, taken, total, detail))
+                    progress(Progress(phase, taken, total, f"epoch {number + 1} of {len(epochs)}"))
         stepper.check()
     model.to(memory_format=torch.contiguous_format)
     return model.eval()
