@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+CLOSE_TIMEOUT_S = 2.0
 _MESSAGE = struct.Struct("=ci")
 _NUMBER = struct.Struct("=i")
 _FORK, _KILL = b"F", b"K"
@@ -185,7 +186,12 @@ class ForkServer:
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._process is not None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # it may be in the middle of its imports
+            self._process.kill()
             self._process.wait()
 
 
@@ -294,6 +300,7 @@ def main(descriptor: int, entry: str) -> None:
     server.serve()
     for pid in server.children:
         _kill_group(pid)
+    os._exit(0)  # taking torch down in order costs seconds and serves nobody
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Commands for API keys; they need the database, not the HTTP service."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -10,7 +12,8 @@ from service.cli.operate import Json
 from service.cli.output import CommandFailed, Exit, Output
 
 if TYPE_CHECKING:
-    from service.database import Database
+    from sqlalchemy.orm import Session
+
     from service.tables import ApiKey
 
 app = typer.Typer(help="Make, list and revoke API keys of a tenant.", no_args_is_help=True)
@@ -32,7 +35,7 @@ def create(
     from service import keys
 
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with _database().write() as session:
+    with _writing() as session:
         owner = keys.ensure_tenant(session, tenant)
         scopes = scope or keys.SCOPES
         row, token = keys.create_key(session, owner.id, name, scopes, expires_at=expires_at)
@@ -48,7 +51,7 @@ def list_(tenant: TenantName = "default", as_json: Json = False) -> None:
     """List a tenant's keys; none of them shows its secret."""
     from service import keys
 
-    with _database().write() as session:
+    with _writing() as session:
         owner = keys.ensure_tenant(session, tenant)
         rows = [_values(row) for row in keys.list_keys(session, owner.id)]
     output = Output(as_json=as_json)
@@ -69,7 +72,7 @@ def revoke(
     from service.errors import NotFound
 
     try:
-        with _database().write() as session:
+        with _writing() as session:
             owner = keys.ensure_tenant(session, tenant)
             values = _values(keys.revoke(session, owner.id, key_id))
     except NotFound as error:
@@ -79,14 +82,16 @@ def revoke(
     output.say(f"The key {values['prefix']} is revoked.")
 
 
-def _database() -> "Database":
+@contextmanager
+def _writing() -> Iterator["Session"]:
     from service.config import get_settings
     from service.database import Database
 
-    database = Database.from_settings(get_settings())
-    if not database.is_current():
-        raise CommandFailed("The database's schema is not current. Run: expunge migrate")
-    return database
+    with closing(Database.from_settings(get_settings())) as database:
+        if not database.is_current():
+            raise CommandFailed("The database's schema is not current. Run: expunge migrate")
+        with database.write() as session:
+            yield session
 
 
 def _values(row: "ApiKey") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import structlog
@@ -30,7 +31,8 @@ PURGE_INTERVAL_S = 60.0
 
 def migrate() -> None:
     """Bring the database's schema up to date."""
-    Database.from_settings(get_settings()).migrate()
+    with closing(Database.from_settings(get_settings())) as database:
+        database.migrate()
 
 
 def serve(host: str | None, port: int | None) -> None:
@@ -88,12 +90,13 @@ class Sweeper:
             self.purge: PURGE_INTERVAL_S,
         }
         due = dict.fromkeys(duties, 0.0)
-        while not stop.is_set():
-            for duty, interval in duties.items():
-                if time.monotonic() >= due[duty]:
-                    self._try(duty)
-                    due[duty] = time.monotonic() + interval
-            stop.wait(max(0.0, min(due.values()) - time.monotonic()))
+        with closing(self._database):
+            while not stop.is_set():
+                for duty, interval in duties.items():
+                    if time.monotonic() >= due[duty]:
+                        self._try(duty)
+                        due[duty] = time.monotonic() + interval
+                stop.wait(max(0.0, min(due.values()) - time.monotonic()))
 
     def _try(self, duty: Callable[[], None]) -> None:
         try:
@@ -127,9 +130,9 @@ def up(
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.environ["EXPUNGE_HOME"] = str(settings.home)
-    database = Database.from_settings(settings)
-    database.migrate()
-    ensure_admin_key(database, settings, output)
+    with closing(Database.from_settings(settings)) as database:
+        database.migrate()
+        ensure_admin_key(database, settings, output)
     host, port = host or settings.host, settings.port if port is None else port
     watcher = Watcher(_processes(settings, host, port, workers), output.say)
     watcher.start()

@@ -66,6 +66,8 @@ class Output:
     def fields(self, title: str, values: Mapping[str, Any]) -> None:
         """Print names and values below each other, leaving out what is empty."""
         table = Table(title=title, show_header=False, title_justify="left", box=None)
+        table.add_column()
+        table.add_column(overflow="fold")  # an id that is cut off cannot be used
         for name, value in values.items():
             if value not in (None, "", [], {}):
                 table.add_row(name.replace("_", " "), str(value))
@@ -73,7 +75,9 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print rows under headings."""
-        table = Table(*columns, box=None, header_style="bold")
+        table = Table(box=None, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*("" if value is None else str(value) for value in row))
         self.console.print(table)

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import torch
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 from service import ledger
 from service.config import Settings
@@ -139,6 +139,16 @@ def install(settings: Settings) -> Installation:
         caller = Caller(ensure_tenant(session).id, "test")
         dataset = ledger.register_dataset(session, caller, draft)
     return Installation(settings, database, Storage(settings.storage_url), caller, dataset.id)
+
+
+def empty_database(server: str, name: str) -> str:
+    """Make an empty PostgreSQL database, in place of one of that name, and return its URL."""
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{server.rpartition('/')[0]}/{name}"
 
 
 def until(condition: Callable[[], bool]) -> None:

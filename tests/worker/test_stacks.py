@@ -14,8 +14,13 @@ import pytest
 from service.cli.operating import Sweeper
 from service.config import Settings
 from service.tables import DeletionRequest, JobKind, JobStatus
-from tests.conftest import _administer, _sibling
-from tests.worker.installation import Installation, install, settings_for, until
+from tests.worker.installation import (
+    Installation,
+    empty_database,
+    install,
+    settings_for,
+    until,
+)
 
 FOREVER = 10_000
 
@@ -26,10 +31,7 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installati
     home = tmp_path / "home"
     changes: dict[str, object] = {"lease_s": 2.0, "sweep_interval_s": 0.5}
     if request.param == "production":
-        server = request.getfixturevalue("postgres_url")
-        _administer(server, "DROP DATABASE IF EXISTS stack WITH (FORCE)")
-        _administer(server, "CREATE DATABASE stack")
-        changes["database_url"] = _sibling(server, "stack")
+        changes["database_url"] = empty_database(request.getfixturevalue("postgres_url"), "stack")
         changes["broker_url"] = request.getfixturevalue("redis_url")
     installation = install(settings_for(home, **changes))
     stop = threading.Event()

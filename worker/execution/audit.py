@@ -9,9 +9,7 @@ from typing import Any
 
 import torch
 
-from unlearning.audit.policy import Policy
-from unlearning.audit.run import audit
-from unlearning.audit.task import AuditedModel, AuditTask
+from unlearning.audit import AuditedModel, AuditTask, Policy, audit
 from worker.errors import FatalFailure
 from worker.execution.context import Execution
 from worker.figures import Figure, draw_all
