@@ -13,25 +13,18 @@ The end of the control socket ends the server and every child.
 """
 
 import contextlib
-import gc
-import importlib
 import os
-import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from worker.forking import FORK, KILL, MESSAGE, NUMBER
+
 CLOSE_TIMEOUT_S = 2.0
-_MESSAGE = struct.Struct("=ci")
-_NUMBER = struct.Struct("=i")
-_FORK, _KILL = b"F", b"K"
 _ROOT = Path(__file__).resolve().parent.parent
 
 _ALLOWED = {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
@@ -114,7 +107,7 @@ class ForkServer:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "worker.forkserver", str(theirs.fileno()), self._entry],
+                    [sys.executable, "-m", "worker.forking", str(theirs.fileno()), self._entry],
                     env=self._environment,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -139,7 +132,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         status, server_status = os.pipe()
         try:
-            self._send(_FORK, 0, [theirs.fileno(), server_status])
+            self._send(FORK, 0, [theirs.fileno(), server_status])
         except OSError:
             self._give_up(ours, status)
             return None
@@ -155,7 +148,7 @@ class ForkServer:
     def kill(self, pid: int) -> None:
         """Ask the server to kill one of its children, by its process group."""
         with contextlib.suppress(OSError):
-            self._send(_KILL, pid, [])
+            self._send(KILL, pid, [])
 
     @property
     def pid(self) -> int | None:
@@ -171,7 +164,7 @@ class ForkServer:
         with self._lock:
             if self._control is None:
                 raise OSError("The fork server does not run.")
-            message = [_MESSAGE.pack(operation, number)]
+            message = [MESSAGE.pack(operation, number)]
             socket.send_fds(self._control, message, descriptors)
 
     def _give_up(self, channel: socket.socket, status: int) -> None:
@@ -196,112 +189,5 @@ class ForkServer:
 
 
 def _read_number(descriptor: int) -> int | None:
-    content = os.read(descriptor, _NUMBER.size)  # a pipe write this short comes whole
-    return None if len(content) < _NUMBER.size else int(_NUMBER.unpack(content)[0])
-
-
-class _Server:
-    """The server's side; runs in its own process, in one thread."""
-
-    def __init__(self, control: socket.socket, entry: str) -> None:
-        self.control = control
-        self.main = importlib.import_module(entry).main
-        self.children: dict[int, int] = {}
-        self.wake, self.waker = os.pipe()
-        os.set_blocking(self.waker, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
-
-    def serve(self) -> None:
-        """Fork, kill and reap until the supervisor is gone."""
-        while True:
-            ready, _, _ = select.select([self.control.fileno(), self.wake], [], [])
-            if self.wake in ready:
-                os.read(self.wake, 512)
-                self.reap()
-            if self.control.fileno() in ready and not self.obey():
-                return
-
-    def obey(self) -> bool:
-        """Handle one message; return False at the end of the control socket."""
-        try:
-            message, descriptors, _, _ = socket.recv_fds(self.control, _MESSAGE.size, 2)
-        except ConnectionResetError:
-            return False
-        if len(message) < _MESSAGE.size:
-            return False
-        operation, pid = _MESSAGE.unpack(message)
-        if operation == _FORK:
-            self.fork(*descriptors)
-        elif pid in self.children:
-            _kill_group(pid)
-        return True
-
-    def fork(self, channel: int, status: int) -> None:
-        """Fork a child that runs the entry's `main` and never returns here."""
-        pid = os.fork()
-        if pid == 0:
-            os.close(status)
-            self.become_child(channel)
-        os.close(channel)
-        self.children[pid] = status
-        with contextlib.suppress(BrokenPipeError):
-            os.write(status, _NUMBER.pack(pid))
-
-    def become_child(self, channel: int) -> None:
-        """Let go of everything of the server and run the job."""
-        code = 1
-        try:
-            os.setsid()  # one group to kill, with whatever the job starts
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            for descriptor in (self.control.detach(), self.wake, self.waker):
-                os.close(descriptor)
-            for descriptor in self.children.values():
-                os.close(descriptor)
-            code = self.main(Connection(channel))
-        except BaseException:  # noqa: BLE001 - whatever it is, a fork must not return to the server
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-
-    def reap(self) -> None:
-        """Tell each ended child's supervisor its exit code."""
-        for pid in list(self.children):
-            if _has_ended(pid):
-                _kill_group(pid)  # what the job started must not outlive it; its id is still held
-                _, status = os.waitpid(pid, 0)
-                descriptor = self.children.pop(pid)
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(descriptor, _NUMBER.pack(os.waitstatus_to_exitcode(status)))
-                os.close(descriptor)
-
-
-def _has_ended(pid: int) -> bool:
-    """Tell whether a child has ended, leaving it to be waited for."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _kill_group(pid: int) -> None:
-    """Kill the process group that a child leads, and the child in case it leads none yet."""
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
-
-
-def main(descriptor: int, entry: str) -> None:
-    """Serve until the control socket ends, then take all children along."""
-    server = _Server(socket.socket(fileno=descriptor), entry)
-    gc.collect()
-    gc.freeze()  # keeps the imported modules' pages shared with the children
-    server.serve()
-    for pid in server.children:
-        _kill_group(pid)
-    os._exit(0)  # taking torch down in order costs seconds and serves nobody
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    content = os.read(descriptor, NUMBER.size)  # a pipe write this short comes whole
+    return None if len(content) < NUMBER.size else int(NUMBER.unpack(content)[0])

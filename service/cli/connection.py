@@ -41,10 +41,12 @@ def connect(url: str | None, key: str | None) -> Iterator[ExpungeClient]:
         CommandFailed: It cannot be reached, refuses, or there is no key.
     """
     base = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    if not base.startswith(("http://", "https://")):
+        raise CommandFailed(f"{base} is no http:// or https:// address.", Exit.USAGE)
     try:
         with ExpungeClient(base, find_key(key)) as client:
             yield client
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+    except httpx2.InvalidURL as error:
         raise CommandFailed(f"{base} is no URL.", Exit.USAGE) from error
     except ExpungeProblem as problem:
         if problem.status == 0:

@@ -69,14 +69,10 @@ def revoke(
 ) -> None:
     """Make a key useless from now on."""
     from service import keys
-    from service.errors import NotFound
 
-    try:
-        with _writing() as session:
-            owner = keys.ensure_tenant(session, tenant)
-            values = _values(keys.revoke(session, owner.id, key_id))
-    except NotFound as error:
-        raise CommandFailed(error.detail, Exit.FAILED) from error
+    with _writing() as session:
+        owner = keys.ensure_tenant(session, tenant)
+        values = _values(keys.revoke(session, owner.id, key_id))
     output = Output(as_json=as_json)
     output.document(values)
     output.say(f"The key {values['prefix']} is revoked.")
@@ -86,12 +82,17 @@ def revoke(
 def _writing() -> Iterator["Session"]:
     from service.config import get_settings
     from service.database import Database
+    from service.errors import ServiceError
 
     with closing(Database.from_settings(get_settings())) as database:
         if not database.is_current():
             raise CommandFailed("The database's schema is not current. Run: expunge migrate")
-        with database.write() as session:
-            yield session
+        try:
+            with database.write() as session:
+                yield session
+        except ServiceError as error:
+            problem = {"code": error.code, "detail": error.detail}
+            raise CommandFailed(error.detail, Exit.FAILED, problem) from error
 
 
 def _values(row: "ApiKey") -> dict[str, Any]:

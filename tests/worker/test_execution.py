@@ -79,7 +79,7 @@ def base(tmp_path: Path) -> Path:
 
 def artifact(spec: dict[str, Any], result: dict[str, Any], name: str) -> Path:
     entry = result["artifacts"][name]
-    path = Path(spec["workdir"]) / entry["path"]
+    path = Path(spec["workdir"], entry["path"])
     assert digest_file(path) == entry["sha256"]
     assert path.stat().st_size == entry["size"]
     return path

@@ -172,7 +172,8 @@ def test_children_end_with_their_supervisor(tmp_path: Path) -> None:
     code = f"""
         import os, sys
         from worker.forkserver import ForkServer, scrubbed
-        server = ForkServer(scrubbed(dict(os.environ, PYTHONPATH={str(tmp_path)!r})), "entry_of_test")
+        environment = scrubbed(dict(os.environ, PYTHONPATH={str(tmp_path)!r}))
+        server = ForkServer(environment, "entry_of_test")
         print(server.start().pid, flush=True)
         sys.stdin.read()
     """

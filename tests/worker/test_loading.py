@@ -189,9 +189,11 @@ def test_the_detail_counts_and_names_no_sample(root: Path) -> None:
 def test_damaged_images_never_raise_anything_else(noise: bytes, position: int) -> None:
     sound = random_png(1)
     damaged = sound[:position] + noise + sound[position + len(noise) :]
+    assert outcome_of(damaged) in {"(1, 4, 6)", "image_undecodable"}
+
+
+def outcome_of(content: bytes) -> str:
     try:
-        pixels = loading.decode(damaged, GREY)
+        return str(loading.decode(content, GREY).shape)
     except loading._Rejected as rejected:
-        assert rejected.code == "image_undecodable"
-    else:
-        assert pixels.shape == GREY.shape
+        return rejected.code

@@ -18,6 +18,7 @@ from service import ledger
 from service.tables import DeletionRequest, Job, JobKind, JobStatus, Model, ModelStatus
 from tests.worker.installation import Installation, until, write_weights
 from worker import supervisor
+from worker.publishing import publish_artifacts
 from worker.runtime import Runtime
 from worker.supervisor import run_job
 
@@ -212,12 +213,11 @@ def test_a_result_that_comes_after_the_lease_was_stolen_changes_nothing(
 ) -> None:
     installation.model(weights)
     job_id = installation.job_id(JobKind.CHECK)
-    publish = supervisor.publish_artifacts
 
     def steal(*arguments: object) -> object:
         with installation.database.write() as session:
             session.execute(update(Job).where(Job.id == job_id).values(attempt=Job.attempt + 1))
-        return publish(*arguments)  # type: ignore[arg-type]
+        return publish_artifacts(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(supervisor, "publish_artifacts", steal)
     assert run_job(runtime, job_id) == "lost"

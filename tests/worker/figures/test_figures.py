@@ -1,4 +1,4 @@
-"""Figures: drawn from the result alone, the same bytes every time, with words and numbers beside."""
+"""Figures: drawn from the result alone, the same bytes always, words and numbers beside."""
 
 import copy
 import math

@@ -1,0 +1,154 @@
+"""The command line: exit codes, keys, words for problems, and a light start."""
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli import main
+from service.cli.connection import find_key
+from service.cli.operating import ensure_admin_key
+from service.cli.output import CommandFailed, Exit, Output
+from service.config import get_settings
+from service.database import Database
+
+NO_REQUEST = "01a207c0-2ab4-73a1-84a9-a2eca40bef4f"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("EXPUNGE_API_KEY", "EXPUNGE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["expunge", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def run_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> Any:  # noqa: ANN401 - any JSON value
+    assert run(monkeypatch, *arguments, "--json") == Exit.OK
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_start_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from service.cli import app;"
+        "print(*{'torch', 'numpy', 'sqlalchemy', 'fastapi', 'celery'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_help_names_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--help") == Exit.OK
+    shown = capsys.readouterr().out
+    for command in (
+        "up",
+        "serve",
+        "worker",
+        "sweep",
+        "migrate",
+        "demo",
+        "forget",
+        "verify",
+        "keys",
+    ):
+        assert command in shown
+
+
+def test_a_wrong_option_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "status", "--no-such-option") == Exit.USAGE
+
+
+def test_without_a_key_the_words_say_how_to_give_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "status", NO_REQUEST) == Exit.USAGE
+    assert "EXPUNGE_API_KEY" in capsys.readouterr().err
+
+
+def test_a_service_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("status", NO_REQUEST, "--key", "x", "--url", "http://127.0.0.1:9")
+    assert run(monkeypatch, *arguments) == Exit.UNREACHABLE
+
+
+def test_an_address_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "status", "--key", "x", "--url", "nonsense") == Exit.USAGE
+
+
+def test_json_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("--dataset", NO_REQUEST, "--architecture", "expunge:mlp", "--weights", "w")
+    bad = ("register-model", "m", *arguments, "--preprocessing", "{mean: 0}")
+    assert run(monkeypatch, *bad) == Exit.USAGE
+
+
+def test_keys_need_a_current_schema(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "keys", "list") == Exit.FAILED
+    assert "expunge migrate" in capsys.readouterr().err
+
+
+def test_keys_are_made_listed_and_revoked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json(monkeypatch, capsys, "migrate")
+    scopes = ("--scope", "requests:read", "--days", "7")
+    made = run_json(monkeypatch, capsys, "keys", "create", "auditor", *scopes)
+    assert made["key"].startswith("ex_live_")
+    assert made["scopes"] == ["requests:read"]
+    listed = run_json(monkeypatch, capsys, "keys", "list")
+    assert [entry["name"] for entry in listed] == ["auditor"]
+    assert "key" not in listed[0]
+    revoked = run_json(monkeypatch, capsys, "keys", "revoke", made["id"])
+    assert revoked["revoked_at"] is not None
+
+
+def test_an_unknown_key_or_scope_is_a_problem_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json(monkeypatch, capsys, "migrate")
+    assert run(monkeypatch, "keys", "revoke", NO_REQUEST) == Exit.FAILED
+    assert run(monkeypatch, "keys", "create", "x", "--scope", "everything") == Exit.FAILED
+    assert "everything" in capsys.readouterr().err
+
+
+def test_the_first_key_is_made_once_and_kept_for_its_owner_alone(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = Database.from_settings(get_settings())
+    database.migrate()
+    path = ensure_admin_key(database, get_settings(), Output())
+    token = path.read_text().strip()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert ensure_admin_key(database, get_settings(), Output()).read_text().strip() == token
+    database.close()
+    assert capsys.readouterr().out.count(token) == 1
+    assert find_key(None) == token
+    assert find_key("given") == "given"
+    assert home in path.parents
+
+
+def test_no_key_anywhere_is_an_error() -> None:
+    with pytest.raises(CommandFailed):
+        find_key(None)
+
+
+def test_verify_has_the_verifiers_own_exit_codes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "verify", str(tmp_path / "nothing"), "--jwks", "nothing") == 2
