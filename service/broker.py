@@ -16,6 +16,7 @@ QUEUE = "expunge.jobs"
 TASK_NAME = "expunge.run_job"
 VISIBILITY_S = 6 * 3600
 CONNECT_TIMEOUT_S = 3.0
+SENDER_OPTIONS = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
 def configure(app: Celery, settings: Settings) -> Celery:
@@ -45,8 +46,10 @@ def configure(app: Celery, settings: Settings) -> Celery:
 
 
 def celery_app(settings: Settings, name: str = "expunge") -> Celery:
-    """Make a Celery application that can send wake-ups."""
-    return configure(Celery(name, set_as_current=False), settings)
+    """Make a Celery application that can send wake-ups, and gives up soon when it cannot."""
+    app = configure(Celery(name, set_as_current=False), settings)
+    app.conf.broker_transport_options |= SENDER_OPTIONS
+    return app
 
 
 def wake_up(app: Celery) -> Callable[[uuid.UUID], None]:

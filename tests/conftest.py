@@ -5,10 +5,10 @@ One engine of each kind lives for the whole session, for it keeps the statements
 
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -91,7 +91,7 @@ def postgres_database(fresh_postgres: Fresh) -> Iterator[Database]:
         yield database
 
 
-def _forgo_durability(connection: Any, _record: object) -> None:
+def _forgo_durability(connection: sqlite3.Connection, _record: object) -> None:
     """Don't wait for the disk: no test pulls the plug."""
     connection.execute("PRAGMA synchronous=OFF")
 

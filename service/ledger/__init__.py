@@ -15,6 +15,7 @@ from service.ledger.jobs import (
 from service.ledger.log import (
     ChainCheck,
     event_fields,
+    event_hash,
     iso,
     list_events,
     log_position,
@@ -148,6 +149,7 @@ __all__ = [
     "due_at",
     "erased_ordinals",
     "event_fields",
+    "event_hash",
     "fail",
     "find_sample_ids",
     "fingerprint",

@@ -142,10 +142,11 @@ def verify_chain(session: Session, tenant_id: uuid.UUID) -> ChainCheck:
         .order_by(AuditEvent.seq)
         .execution_options(yield_per=1000)
     )
-    for event in session.scalars(query):
-        length += 1
-        whole = event.seq == length and event.prev_hash == previous
-        if not whole or event.hash != event_hash(event):
-            return ChainCheck(ok=False, length=length, broken_at=event.seq)
-        previous = event.hash
+    with session.scalars(query) as events:
+        for event in events:
+            length += 1
+            whole = event.seq == length and event.prev_hash == previous
+            if not whole or event.hash != event_hash(event):
+                return ChainCheck(ok=False, length=length, broken_at=event.seq)
+            previous = event.hash
     return ChainCheck(ok=True, length=length)

@@ -6,7 +6,7 @@ Only an audit, which trains nothing to keep, gets the rest of E too.
 
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from pyroaring import BitMap
 from sqlalchemy import select
@@ -30,7 +30,8 @@ from service.tables import (
     Sample,
 )
 
-Roles = dict[str, BitMap]
+Role = Literal["retain", "forget", "holdout", "erased"]
+Roles = dict[Role, BitMap]
 FETCHED = 5_000  # rows read from the database at a time
 
 
@@ -76,7 +77,7 @@ def _roles(session: Session, job: Job, owner: Run | Audit | None, dataset: Datas
     """Return the ordinals of each role that this kind of job gets; the sets are disjoint."""
     if owner is None:
         return {}
-    roles = {"retain": retain_set(session, owner)}
+    roles: Roles = {"retain": retain_set(session, owner)}
     if job.kind == JobKind.REFERENCE:
         return roles
     roles["forget"] = unpack(owner.forget)
@@ -163,8 +164,9 @@ def _rows(
         .execution_options(yield_per=FETCHED)
     )
     position = 0
-    for ordinal, uri, sha256, label in session.execute(query):
-        if ordinal in included:
-            role = next(name for name, ordinals in roles.items() if ordinal in ordinals)
-            yield PackageRow(position, ordinal, uri, sha256, label, role)  # type: ignore[arg-type] # the four roles
-            position += 1
+    with session.execute(query) as found:
+        for ordinal, uri, sha256, label in found:
+            if ordinal in included:
+                role = next(name for name, ordinals in roles.items() if ordinal in ordinals)
+                yield PackageRow(position, ordinal, uri, sha256, label, role)
+                position += 1

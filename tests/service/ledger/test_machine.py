@@ -1,7 +1,6 @@
 """Whatever callers and workers do, and in whatever order, the ledger's promises hold."""
 
 import uuid
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -18,8 +17,8 @@ from service.bitmaps import unpack
 from service.config import Settings
 from service.database import Database
 from service.errors import Conflict, Unprocessable
-from service.ledger.graph import LIVE
 from service.ledger import Claim
+from service.ledger.graph import LIVE
 from service.tables import (
     DeletionRequest,
     Job,
@@ -32,7 +31,7 @@ from service.tables import (
     VersionState,
 )
 from tests.conftest import Fresh
-from tests.service.ledger.world import World
+from tests.service.ledger.world import Kind, World
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOTHING_TO_REMOVE")
 
@@ -89,7 +88,7 @@ class Ledger(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(kind=st.sampled_from(["fatal", "transient"]), data=st.data())
-    def fail(self, kind: str, data: st.DataObject) -> None:
+    def fail(self, kind: Kind, data: st.DataObject) -> None:
         claim = self._take(data)
         held = self._holds(claim)
         assert self.world.fail(claim, kind) == held
@@ -157,8 +156,8 @@ class Ledger(RuleBasedStateMachine):
         with self.world.database.read() as session:
             assert ledger.verify_chain(session, self.world.caller.tenant_id).ok
 
-    def _take(self, data: Any) -> Claim:
-        claim: Claim = data.draw(st.sampled_from(self.claims))
+    def _take(self, data: st.DataObject) -> Claim:
+        claim = data.draw(st.sampled_from(self.claims))
         self.claims.remove(claim)
         return claim
 

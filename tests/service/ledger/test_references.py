@@ -1,7 +1,6 @@
 """References: shared while they fit, purged when stale or no longer needed."""
 
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import update
 
@@ -23,10 +22,10 @@ class Shelf:
         self.deleted.append(key)
 
 
-def _purge(world: World, home: Path, **values: Any) -> Shelf:
-    shelf = Shelf()
+def _purge(world: World, home: Path, **values: float) -> Shelf:
+    shelf, settings = Shelf(), Settings.model_validate({"home": home, **values})
     with world.database.write() as session:
-        purged = ledger.purge_references(session, shelf, Settings(home=home, **values))
+        purged = ledger.purge_references(session, shelf, settings)
     assert purged == len(shelf.deleted)
     return shelf
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -100,10 +102,8 @@ def test_a_sample_can_be_erased_once_for_each_model(world: World) -> None:
 
 def test_a_model_without_a_recipe_takes_no_request(world: World) -> None:
     with world.database.write() as session:
-        draft = world.model_draft(name="bare")
-        bare = ledger.register_model(
-            session, world.caller, type(draft)(**{**vars(draft), "recipe": None})
-        )
+        draft = replace(world.model_draft(name="bare"), recipe=None)
+        bare = ledger.register_model(session, world.caller, draft)
     with pytest.raises(Unprocessable) as caught:
         world.request_for(bare.id, "s0")
     assert caught.value.code == "recipe_required"
@@ -116,19 +116,19 @@ def test_everything_of_another_tenant_is_not_found(world: World) -> None:
     with world.database.read() as session:
         run_id = ledger.get_request(session, world.caller, request_id).run_id
         assert run_id is not None
-        looks = [
-            lambda: ledger.get_dataset(session, stranger, world.dataset_id),
-            lambda: ledger.get_model(session, stranger, world.model_id),
-            lambda: ledger.get_request(session, stranger, request_id),
-            lambda: ledger.get_run(session, stranger, run_id),
-            lambda: ledger.list_versions(session, stranger, world.model_id),
-            lambda: ledger.get_version(session, stranger, world.model_id, 1),
-            lambda: ledger.list_samples(session, stranger, world.dataset_id),
-            lambda: ledger.report_of_request(session, stranger, request_id),
+        looks: list[tuple[Callable[..., object], *tuple[object, ...]]] = [
+            (ledger.get_dataset, world.dataset_id),
+            (ledger.get_model, world.model_id),
+            (ledger.get_request, request_id),
+            (ledger.get_run, run_id),
+            (ledger.list_versions, world.model_id),
+            (ledger.get_version, world.model_id, 1),
+            (ledger.list_samples, world.dataset_id),
+            (ledger.report_of_request, request_id),
         ]
-        for look in looks:
+        for look, *arguments in looks:
             with pytest.raises(NotFound):
-                look()
+                look(session, stranger, *arguments)
         assert ledger.list_requests(session, stranger).items == []
         assert ledger.list_events(session, stranger).items == []
 
@@ -197,7 +197,7 @@ def test_requests_are_listed_newest_first_page_by_page(world: World) -> None:
 def test_progress_goes_from_waiting_to_completed(world: World) -> None:
     first, second = world.request("s0"), world.request("s1")
 
-    def shown(key: Any) -> tuple[str, int]:
+    def shown(key: uuid.UUID) -> tuple[str, int]:
         with world.database.read() as session:
             progress = ledger.progress_of(session, ledger.get_request(session, world.caller, key))
         return progress.phase, progress.percent

@@ -79,7 +79,7 @@ def test_a_second_run_never_trains_on_what_the_first_erased(world: World) -> Non
             assert handed.roles["0.png"] == handed.roles["4.png"] == "erased"
         else:
             assert "erased" not in handed.roles.values()
-    assert [h for h in seen if h.kind == "unlearn"][0].roles["7.png"] == "forget"
+    assert next(h for h in seen if h.kind == "unlearn").roles["7.png"] == "forget"
 
 
 def test_positions_in_an_audit_point_at_the_right_samples(world: World) -> None:

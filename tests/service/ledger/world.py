@@ -2,10 +2,10 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -26,6 +26,7 @@ from service.ledger import (
 )
 from service.tables import DeletionRequest, Job, JobKind, ModelVersion, Outbox, Reference, Run
 
+Kind = Literal["fatal", "transient", "usage"]
 Verdict = str | Callable[[str], str]
 LOOKS = [3, 5]  # references that an audit looks at, first and second time
 NUM_TRAIN, NUM_HOLDOUT, NUM_CLASSES = 12, 4, 3
@@ -119,18 +120,18 @@ class World:
         """Return the storage key of made-up content."""
         return f"sha256/{digest(name)[:2]}/{digest(name)}"
 
-    def request(self, *sample_ids: str, **order: Any) -> uuid.UUID:
+    def request(self, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open a deletion request, by default with the policy of one look."""
         return self.request_for(self.model_id, *sample_ids, **order)
 
-    def request_for(self, model_id: uuid.UUID, *sample_ids: str, **order: Any) -> uuid.UUID:
+    def request_for(self, model_id: uuid.UUID, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open a deletion request for some model."""
         terms = {"policy": "first-look", **order}
         with self.database.write() as session:
             wanted = RequestOrder(model_id=model_id, sample_ids=sample_ids, **terms)
             return ledger.open_request(session, self.caller, wanted).id
 
-    def audit(self, *sample_ids: str, **order: Any) -> uuid.UUID:
+    def audit(self, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open an audit of weights made elsewhere."""
         terms = {"policy": "first-look", "label": "vendor", **order}
         with self.database.write() as session:
@@ -194,13 +195,13 @@ class World:
         with self.database.write() as session:
             package = ledger.build_package(session, claim)
             job = session.get_one(Job, claim.job_id)
-            roles = {row.uri: row.role for row in package.samples}
+            roles = {row.uri: str(row.role) for row in package.samples}
             self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles))
         result = answer(package.spec, claim, verdict)
         with self.database.write() as session:
             return ledger.complete(session, claim, result, self._publish)
 
-    def fail(self, claim: Claim, kind: Any = "fatal", code: str = "boom") -> bool:
+    def fail(self, claim: Claim, kind: Kind = "fatal", code: str = "boom") -> bool:
         """Report a failure of a claimed job."""
         with self.database.write() as session:
             return ledger.fail(session, claim, ledger.JobError(kind, code, "It broke."))
@@ -317,18 +318,8 @@ def _artifacts(names: Sequence[str], salt: str) -> dict[str, Any]:
 
 
 @contextmanager
-def rolled_back(database: Database) -> Any:
-    """Yield a writing session that is rolled back whatever happens."""
-
-    class _Undo(Exception):
-        pass
-
-    try:
-        with database.write() as session:
-            yield session
-            raise _Undo
-    except _Undo:
-        return
-
-
-__all__ = ["Handed", "Session", "World", "answer", "audit_answer", "digest", "rolled_back", "rows"]
+def rolled_back(database: Database) -> Iterator[Session]:
+    """Yield a writing session whose changes are undone at the end."""
+    with database.write() as session:
+        yield session
+        session.rollback()

@@ -1,0 +1,38 @@
+"""Settings: what is left out follows from the home folder; the environment decides."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.config import Settings, get_settings
+
+
+def test_everything_lies_in_the_home_folder_by_default(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert settings.database_url == f"sqlite:///{tmp_path}/expunge.db"
+    assert settings.storage_url == f"file://{tmp_path}/storage"
+    assert settings.data_roots == [tmp_path / "data"]
+    assert settings.signing_key_file == tmp_path / "keys" / "signing.pem"
+    assert settings.pepper_file == tmp_path / "keys" / "pepper"
+    assert settings.cache_root == tmp_path / "cache"
+
+
+def test_the_environment_is_read_anew_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path))
+    monkeypatch.setenv("EXPUNGE_DATA_ROOTS", f'["{tmp_path}/a", "{tmp_path}/b"]')
+    monkeypatch.setenv("EXPUNGE_LEASE_S", "7")
+    assert get_settings().lease_s == 7
+    assert get_settings().data_roots == [tmp_path / "a", tmp_path / "b"]
+    monkeypatch.setenv("EXPUNGE_LEASE_S", "8")
+    assert get_settings().lease_s == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lease_s", 0), ("max_failures", 0), ("mode", "debug"), ("port", 70000)]
+)
+def test_a_setting_out_of_its_range_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**{name: value})  # type: ignore[arg-type]

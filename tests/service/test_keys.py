@@ -1,0 +1,116 @@
+"""API keys: shown once, kept as a hash, and of no use once expired or revoked."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from service.database import Database, now
+from service.errors import InvalidCredentials, NotFound, Unprocessable
+from service.keys import SCOPES, authenticate, create_key, ensure_tenant, list_keys, revoke
+from service.ledger import verify_chain
+from service.tables import ApiKey
+
+
+@pytest.fixture
+def tenant_id(database: Database) -> uuid.UUID:
+    """Return a tenant."""
+    with database.write() as session:
+        return ensure_tenant(session).id
+
+
+def test_a_key_opens_its_tenants_door_with_its_scopes(
+    database: Database, tenant_id: uuid.UUID
+) -> None:
+    with database.write() as session:
+        row, token = create_key(session, tenant_id, "ci", ["models:read"])
+    assert token.startswith(f"ex_live_{row.prefix}_")
+    with database.read() as session:
+        caller = authenticate(session, token)
+    assert (caller.tenant_id, caller.scopes) == (tenant_id, frozenset({"models:read"}))
+    assert caller.actor == f"key:{row.prefix}"
+
+
+def test_the_secret_is_nowhere_in_the_database(database: Database, tenant_id: uuid.UUID) -> None:
+    with database.write() as session:
+        _, token = create_key(session, tenant_id, "ci")
+    secret = token.rpartition("_")[2].encode()
+    with database.read() as session:
+        [row] = list_keys(session, tenant_id)
+    assert secret not in b" ".join(str(value).encode() for value in vars(row).values())
+    assert secret not in row.secret_hash
+
+
+@pytest.mark.parametrize(
+    "token", ["", "x", "ex_live_a", "ex_live_a_b", "ex_test_a_b", "ex_live_a_b_c", "Bearer x"]
+)
+def test_what_is_no_key_is_refused(database: Database, token: str) -> None:
+    with database.read() as session, pytest.raises(InvalidCredentials):
+        authenticate(session, token)
+
+
+def test_a_key_with_another_secret_is_refused(database: Database, tenant_id: uuid.UUID) -> None:
+    with database.write() as session:
+        first, _ = create_key(session, tenant_id, "one")
+        _, other = create_key(session, tenant_id, "two")
+    secret = other.rpartition("_")[2]
+    with database.read() as session, pytest.raises(InvalidCredentials):
+        authenticate(session, f"ex_live_{first.prefix}_{secret}")
+
+
+def test_a_revoked_key_is_refused_from_then_on(database: Database, tenant_id: uuid.UUID) -> None:
+    with database.write() as session:
+        row, token = create_key(session, tenant_id, "ci")
+    with database.write() as session:
+        revoke(session, tenant_id, row.id)
+        revoke(session, tenant_id, row.id)
+        with pytest.raises(InvalidCredentials):
+            authenticate(session, token)
+        with pytest.raises(NotFound):
+            revoke(session, uuid.uuid4(), row.id)
+    with database.read() as session:
+        assert verify_chain(session, tenant_id).length == 3
+
+
+def test_an_expired_key_is_refused(database: Database, tenant_id: uuid.UUID) -> None:
+    with database.write() as session:
+        moment = now(session)
+        _, token = create_key(session, tenant_id, "ci", expires_at=moment)
+        _, later = create_key(session, tenant_id, "ci", expires_at=moment + timedelta(days=1))
+    with database.read() as session:
+        assert authenticate(session, later)
+        with pytest.raises(InvalidCredentials):
+            authenticate(session, token)
+
+
+def test_the_last_use_is_noted_at_most_once_a_minute(
+    database: Database, tenant_id: uuid.UUID
+) -> None:
+    def use() -> object:
+        with database.write() as session:
+            authenticate(session, token)
+        with database.read() as session:
+            return list_keys(session, tenant_id)[0].last_used_at
+
+    with database.write() as session:
+        row, token = create_key(session, tenant_id, "ci")
+    assert row.last_used_at is None
+    first = use()
+    assert first is not None
+    assert use() == first
+    with database.write() as session:
+        earlier = now(session) - timedelta(minutes=2)
+        session.execute(update(ApiKey).values(last_used_at=earlier))
+    assert use() != earlier
+
+
+def test_an_unknown_scope_is_refused(database: Database, tenant_id: uuid.UUID) -> None:
+    with pytest.raises(Unprocessable, match="models:eat"), database.write() as session:
+        create_key(session, tenant_id, "ci", [*SCOPES, "models:eat"])
+
+
+def test_a_tenant_is_made_once(database: Database, tenant_id: uuid.UUID) -> None:
+    with database.write() as session:
+        assert ensure_tenant(session).id == tenant_id
+        assert ensure_tenant(session, "other").id != tenant_id
