@@ -44,17 +44,19 @@ def _publish(entry: dict[str, Any], workdir: Path, storage: Storage) -> dict[str
 
 def _check(name: str, entry: dict[str, Any], workdir: Path) -> None:
     """Compare one file with its entry; the file is opened without following a link."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
+        raise ArtifactRefused("The job listed an artifact without a path.")
     if _NAME.fullmatch(name) is None or entry.get("media_type") not in _MEDIA_TYPES:
         raise ArtifactRefused("The job listed an artifact of an unknown name or media type.")
-    path = workdir / str(entry.get("path"))
-    if not path.resolve().is_relative_to(workdir.resolve()):
-        raise ArtifactRefused("The job listed an artifact outside its working folder.")
+    path = workdir / entry["path"]
     try:
+        if not path.resolve().is_relative_to(workdir.resolve()):
+            raise ArtifactRefused("The job listed an artifact outside its working folder.")
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             plain = stat.S_ISREG(status.st_mode)
             digest = hashlib.file_digest(file, "sha256").hexdigest() if plain else None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ArtifactRefused("The job listed an artifact that is not there.") from error
     if digest != entry.get("sha256") or status.st_size != entry.get("size"):
         raise ArtifactRefused("An artifact differs from what the job said about it.")

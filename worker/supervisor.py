@@ -9,11 +9,8 @@ The supervisor holds the credentials and never touches what the child decodes; i
 Every write carries the claim, so that nothing happens when a later attempt exists.
 """
 
-import signal
-import time
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -24,23 +21,17 @@ from service import ledger
 from service.errors import Conflict, ServiceError
 from service.ledger import Claim, JobError
 from service.storage import StorageError
-from worker.channel import encode, receive
-from worker.errors import FatalFailure, JobFailure, TransientFailure, UsageFailure
-from worker.forkserver import Child, ForkServerError
+from worker.conversation import MAX_DETAIL, converse
+from worker.errors import FatalFailure, JobFailure, TransientFailure
+from worker.forkserver import ForkServerError
 from worker.packaging import with_paths, write_samples
 from worker.publishing import ArtifactRefused, publish_artifacts
 from worker.renewal import Renewal
 from worker.runtime import Runtime
 
-POLL_S = 0.2
-MAX_DETAIL = 2000
-
 Outcome = Literal["unclaimed", "completed", "failed", "released", "cancelled", "lost"]
 
 _log = structlog.get_logger("worker.supervisor")
-_FAILURES: dict[str, type[JobFailure]] = {
-    kind.kind: kind for kind in (FatalFailure, TransientFailure, UsageFailure)
-}
 
 
 class _Interrupted(Exception):
@@ -134,14 +125,13 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
     runtime, workdir = attempt.runtime, attempt.workdir
     try:
         spec = _prepare(attempt)
-        child = runtime.fork_server.start()
-        try:
-            answer = _converse(attempt, child, spec)
-        finally:
-            child.close()
-        if "error" in answer:
-            raise _as_failure(answer["error"])
-        result = dict(answer["result"])
+        result = converse(
+            runtime.fork_server.start(),
+            spec,
+            report=attempt.renewal.report,
+            check=partial(_stop_if_told, attempt),
+            timeout_s=runtime.timeout_s,
+        )
         _stop_if_told(attempt)  # a lost job publishes nothing
         result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
     except StorageError as error:
@@ -150,8 +140,6 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
         raise TransientFailure("no_child", "The worker could not start a process.") from error
     except ArtifactRefused as error:
         raise FatalFailure("artifact_refused", str(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise FatalFailure("answer_unreadable", "The job's answer makes no sense.") from error
     return result
 
 
@@ -180,31 +168,6 @@ def _prepare(attempt: _Attempt) -> dict[str, Any]:
     }
 
 
-def _converse(attempt: _Attempt, child: Child, spec: dict[str, Any]) -> dict[str, Any]:
-    """Hand over the specification, pass on progress, and return the answer."""
-    try:
-        child.channel.send_bytes(encode(spec))
-    except OSError as error:
-        raise _death(child) from error
-    deadline = time.monotonic() + attempt.runtime.timeout_s
-    while True:
-        ready = wait([child.channel, child.status], timeout=POLL_S)
-        _stop_if_told(attempt)
-        if time.monotonic() > deadline:
-            hours = attempt.runtime.timeout_s / 3600
-            raise FatalFailure("timed_out", f"The job did not end within {hours:.3g} hours.")
-        if ready and child.channel.poll():
-            try:
-                message = receive(child.channel)
-            except (EOFError, OSError) as error:
-                raise _death(child) from error
-            if "progress" not in message:
-                return message
-            attempt.renewal.report(dict(message["progress"]))
-        elif child.status in ready:
-            raise _death(child)
-
-
 def _stop_if_told(attempt: _Attempt) -> None:
     """Raise when the lease is lost, the job cancelled, or the worker is to end."""
     answer = attempt.renewal.answer
@@ -212,24 +175,3 @@ def _stop_if_told(attempt: _Attempt) -> None:
         raise _Interrupted("cancelled" if answer == "cancel" else "lost")
     if attempt.runtime.stopping.is_set():
         raise _Interrupted("released")
-
-
-def _death(child: Child) -> JobFailure:
-    """Say how a child ended that gave no answer."""
-    code = child.wait()
-    if code == -signal.SIGKILL:
-        return TransientFailure(
-            "killed",
-            "The job's process was killed, most often because the machine ran out of memory."
-            " Give the worker more memory, or run fewer workers on this machine.",
-        )
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return TransientFailure("crashed", f"The job's process crashed with {name}.")
-    return TransientFailure("no_answer", "The job's process ended without an answer.")
-
-
-def _as_failure(error: dict[str, Any]) -> JobFailure:
-    """Read a child's error, which is as untrusted as all that comes from it."""
-    failure = _FAILURES.get(str(error["kind"]), FatalFailure)
-    return failure(str(error["code"])[:64], str(error["detail"])[:MAX_DETAIL])
