@@ -20,6 +20,7 @@ from service.ledger.report_context import LogPosition
 from service.tables import AuditEvent
 
 GENESIS = "0" * 64
+HOUSEKEEPING = 0x53574545  # "SWEE"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ def take_turn(session: Session, tenant_id: uuid.UUID) -> None:
     if session.get_bind().dialect.name == "postgresql" and tenant_id not in _ends(session):
         key = int.from_bytes(hashlib.sha256(tenant_id.bytes).digest()[:8], "big", signed=True)
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def take_housekeeping(session: Session) -> bool:
+    """Say whether this transaction may do what takes the turns of several tenants.
+
+    One such transaction at a time: two could wait for each other's tenants for ever.
+    """
+    if session.get_bind().dialect.name != "postgresql":
+        return True
+    taken = session.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": HOUSEKEEPING})
+    return bool(taken.scalar_one())
 
 
 def record_event(  # noqa: PLR0917 - the five parts of an entry, in their order

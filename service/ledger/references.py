@@ -14,7 +14,7 @@ from service.bitmaps import pack, unpack
 from service.config import Settings
 from service.database import limits, now
 from service.ledger.graph import add_job, queue_job
-from service.ledger.log import take_turn
+from service.ledger.log import take_housekeeping, take_turn
 from service.ledger.samples import erased_ordinals
 from service.ledger.states import move
 from service.tables import (
@@ -96,6 +96,8 @@ def purge_references(session: Session, storage: Deletes, settings: Settings) -> 
     Candidates that were rejected go when their run is over. Caches of retain sets without a
     reference left are removed from this machine.
     """
+    if not take_housekeeping(session):
+        return 0
     purged = 0
     tenants = session.scalars(
         select(Reference.tenant_id)

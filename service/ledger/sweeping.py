@@ -2,14 +2,14 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.database import now
 from service.ledger.graph import add_wake_up
 from service.ledger.jobs import fail_job
-from service.ledger.log import take_turn
+from service.ledger.log import take_housekeeping, take_turn
 from service.ledger.orders import JobError, SweepResult
 from service.ledger.planning import plan_run
 from service.tables import (
@@ -24,7 +24,6 @@ from service.tables import (
     RunState,
 )
 
-SWEEP_KEY = 0x53574545  # "SWEE": one sweep at a time
 MAX_DOUBLINGS = 3  # a job in a long queue is woken at most every eight leases
 KEPT_DAYS = 1  # how long wake-ups that were sent are kept
 
@@ -34,7 +33,7 @@ def sweep(session: Session, settings: Settings) -> SweepResult:
 
     Safe to run in several processes: on PostgreSQL one does the work, the others do nothing.
     """
-    if not _is_ours(session):
+    if not take_housekeeping(session):
         return SweepResult()
     requeued, failed = _recover_silent(session, settings)
     woken = _wake_forgotten(session, settings)
@@ -104,10 +103,3 @@ def _plan_waiting(session: Session) -> int:
     )
     models = session.scalars(query).all()
     return sum(plan_run(session, model_id) is not None for model_id in models)
-
-
-def _is_ours(session: Session) -> bool:
-    if session.get_bind().dialect.name != "postgresql":
-        return True
-    taken = session.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": SWEEP_KEY})
-    return bool(taken.scalar_one())

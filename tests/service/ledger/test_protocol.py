@@ -215,6 +215,17 @@ def test_the_sweep_plans_runs_that_nobody_planned(world: World) -> None:
     assert world.get(second).status == "in_progress"
 
 
+def test_of_two_sweeps_at_once_one_does_nothing(postgres_database: Database) -> None:
+    world = World(postgres_database)
+    world.register()
+    world.request("s0")
+    world.expire(world.hold(JobKind.UNLEARN).job_id)
+    with postgres_database.write() as first:
+        assert ledger.sweep(first, _settings()).requeued == 1
+        assert _sweep(world) == ledger.SweepResult()
+    assert _sweep(world) == ledger.SweepResult()
+
+
 def test_wake_ups_of_a_rolled_back_transaction_are_never_sent(world: World) -> None:
     with rolled_back(world.database) as session:
         order = ledger.RequestOrder(model_id=world.model_id, sample_ids=["s0"])
