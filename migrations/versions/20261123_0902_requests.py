@@ -95,6 +95,10 @@ def _create_deletion_requests() -> None:
         sa.Column("created_by", sa.String(), nullable=False),
         sa.Column("closed_at", TIME, nullable=True),
     )
+    _index_deletion_requests()
+
+
+def _index_deletion_requests() -> None:
     op.create_index(
         op.f("ix_deletion_requests_model_id_status"), "deletion_requests", ["model_id", "status"]
     )

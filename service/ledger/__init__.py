@@ -3,6 +3,7 @@
 Every change is an entry of the tenant's audit log in the same transaction.
 """
 
+from service.ledger.audits import open_audit
 from service.ledger.completing import (
     complete,
 )
@@ -90,13 +91,7 @@ from service.ledger.report_context import (
     SubjectFacts,
     VersionFacts,
 )
-from service.ledger.requests import (
-    DUE_RULES,
-    cancel_request,
-    due_at,
-    open_audit,
-    open_request,
-)
+from service.ledger.requests import cancel_request, open_request
 from service.ledger.samples import (
     class_counts,
     erased_ordinals,
@@ -109,6 +104,7 @@ from service.ledger.states import (
 from service.ledger.sweeping import (
     sweep,
 )
+from service.ledger.terms import DUE_RULES, due_at
 
 __all__ = [
     "AUDIT_LEVELS",

@@ -2,24 +2,22 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
-from service.database import limits, now
-from service.ledger.log import iso, log_position
+from service.database import now
+from service.ledger.log import log_position
 from service.ledger.planning import retain_set
-from service.ledger.references import cache_key, usable_references
+from service.ledger.references import usable_references
 from service.ledger.report_context import (
     ReferenceFacts,
     ReportContext,
-    ResidualCopy,
     SubjectFacts,
     VersionFacts,
 )
+from service.ledger.residual import residual_copies
 from service.tables import (
     Audit,
     Dataset,
@@ -51,21 +49,7 @@ def context_of_request(
 ) -> ReportContext:
     """Return the context of a completed request's report."""
     audit = result.get("audits", {}).get(str(request.id))
-    subject = SubjectFacts(
-        kind="deletion_request",
-        id=request.id,
-        subject_request_id=request.subject_request_id,
-        label=None,
-        regulation=request.regulation,
-        submitted_time=request.submitted_time,
-        received_at=request.received_at,
-        due_at=request.due_at,
-        due_rule=request.due_rule,
-        closed_at=request.closed_at or now(session),
-        num_samples=request.num_samples,
-        commitment_root=request.commitment_root,
-        scope=None if audit is None else audit["scope"],
-    )
+    subject = _subject(session, request, None if audit is None else audit["scope"])
     method = {
         **(candidate.method or {}),
         "seed": candidate.seed,
@@ -85,6 +69,24 @@ def context_of_request(
         audit_level=run.audit,
         tries=tuple(_own_try(entry, request.id) for entry in run.tries),
         verdict=request.verdict or "",
+    )
+
+
+def _subject(session: Session, request: DeletionRequest, scope: str | None) -> SubjectFacts:
+    return SubjectFacts(
+        kind="deletion_request",
+        id=request.id,
+        subject_request_id=request.subject_request_id,
+        label=None,
+        regulation=request.regulation,
+        submitted_time=request.submitted_time,
+        received_at=request.received_at,
+        due_at=request.due_at,
+        due_rule=request.due_rule,
+        closed_at=request.closed_at or now(session),
+        num_samples=request.num_samples,
+        commitment_root=request.commitment_root,
+        scope=scope,
     )
 
 
@@ -137,40 +139,46 @@ def _context(
 ) -> ReportContext:
     """Fill in what is alike for requests and audits."""
     scene, key = _scene(session, owner), str(subject.id)
-    model, dataset = scene.model, scene.dataset
+    references = [
+        ReferenceFacts(seed=row.seed, sha256=row.weights_sha256 or "", seconds=row.seconds or 0.0)
+        for row in scene.references
+    ]
     return ReportContext(
         tenant_id=owner.tenant_id,
         subject=subject,
-        model_id=model.id,
-        model_name=model.name,
-        architecture=model.architecture,
-        dataset_id=dataset.id,
-        dataset_name=dataset.name,
-        fingerprint_before=dataset.fingerprint,
         retain_digest=owner.retain_digest,
-        num_train=dataset.num_train,
-        num_holdout=dataset.num_holdout,
         num_retain=len(retain_set(session, owner)),
         num_erased=len(unpack(owner.erased)),
         base=_version(scene.base),
-        references=tuple(
-            ReferenceFacts(
-                seed=row.seed, sha256=row.weights_sha256 or "", seconds=row.seconds or 0.0
-            )
-            for row in scene.references
-        ),
-        recipe=model.recipe,
-        recipe_digest=model.recipe_digest,
+        references=tuple(references),
         policy_name=owner.policy["name"],
         policy_version=owner.policy["version"],
         policy_digest=owner.policy_digest,
         audit=result.get("audits", {}).get(key),
         figures=_figures(result, key),
         environment=result.get("environment") or {},
-        residual_copies=_residual_copies(session, owner, scene),
+        residual_copies=residual_copies(session, owner, scene.references),
         log=log_position(session, owner.tenant_id),
+        **_origin(scene),
         **own,
     )
+
+
+def _origin(scene: _Scene) -> dict[str, Any]:
+    """Return what the report says of the model and its data set."""
+    model, dataset = scene.model, scene.dataset
+    return {
+        "model_id": model.id,
+        "model_name": model.name,
+        "architecture": model.architecture,
+        "recipe": model.recipe,
+        "recipe_digest": model.recipe_digest,
+        "dataset_id": dataset.id,
+        "dataset_name": dataset.name,
+        "fingerprint_before": dataset.fingerprint,
+        "num_train": dataset.num_train,
+        "num_holdout": dataset.num_holdout,
+    }
 
 
 def _scene(session: Session, owner: Run | Audit) -> _Scene:
@@ -210,60 +218,3 @@ def _figures(result: dict[str, Any], key: str) -> tuple[dict[str, Any], ...]:
         shown = {name: figure[name] for name in ("name", "title", "alt", "table")}
         figures.append(shown | stored)
     return tuple(figures)
-
-
-def _residual_copies(
-    session: Session, owner: Run | Audit, scene: _Scene
-) -> tuple[ResidualCopy, ...]:
-    """List the weights that are still kept, and until when."""
-    until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
-    query = (
-        select(ModelVersion)
-        .where(ModelVersion.model_id == owner.model_id, ModelVersion.state != VersionState.PURGED)
-        .order_by(ModelVersion.number)
-    )
-    copies = [
-        _copy(version, until) for version in session.scalars(query) if _contains(owner, version)
-    ]
-    copies += [
-        ResidualCopy(
-            what="reference",
-            name=f"reference with seed {row.seed}",
-            digest=row.weights_sha256,
-            where=row.weights_uri or "",
-            contains=False,
-            until=until,
-        )
-        for row in scene.references
-    ]
-    if scene.references:
-        key = cache_key(owner.model_id, owner.retain_digest)
-        cache = ResidualCopy(
-            what="cache",
-            name="measurements on the workers' disks",
-            digest=None,
-            where=f"cache/{key}",
-            contains=True,
-            until=until,
-        )
-        copies.append(cache)
-    return tuple(copies)
-
-
-def _contains(owner: Run | Audit, version: ModelVersion) -> bool:
-    """Say whether a version was made with the samples: after a run, all but the current one."""
-    if isinstance(owner, Audit):
-        return version.id == owner.base_version_id
-    return version.state in (VersionState.SUPERSEDED, VersionState.REJECTED)
-
-
-def _copy(version: ModelVersion, until: str) -> ResidualCopy:
-    rejected = version.state == VersionState.REJECTED
-    return ResidualCopy(
-        what="candidate" if rejected else "version",
-        name=f"version {version.number}",
-        digest=version.weights_sha256,
-        where=version.weights_uri,
-        contains=True,
-        until=until if rejected else None,
-    )

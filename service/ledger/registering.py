@@ -58,34 +58,23 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
     train = BitMap(i for i, row in enumerate(draft.rows) if row.split == "train")
     if not train:
         raise Unprocessable("no_training_samples", "The manifest has no training sample.")
-    holdout = BitMap(range(len(draft.rows))) - train
-    dataset = Dataset(
-        tenant_id=caller.tenant_id,
-        name=draft.name,
-        manifest_uri=draft.manifest_uri,
-        format=draft.format,
-        root=draft.root,
-        class_names=list(draft.class_names),
-        fingerprint=fingerprint(draft.rows),
-        num_train=len(train),
-        num_holdout=len(holdout),
-        train_ordinals=pack(train),
-        holdout_ordinals=pack(holdout),
-        created_at=now(session),
-    )
+    dataset = _new_dataset(session, caller, draft, train)
     session.add(dataset)
     _flush_name(session)
     _insert_samples(session, dataset, draft.rows)
-    session.add(
-        Tombstones(
-            dataset_id=dataset.id,
-            tenant_id=caller.tenant_id,
-            ordinals=pack(()),
-            count=0,
-            updated_at=dataset.created_at,
-        )
+    erased = Tombstones(
+        dataset_id=dataset.id,
+        tenant_id=caller.tenant_id,
+        ordinals=pack(()),
+        count=0,
+        updated_at=dataset.created_at,
     )
-    counts = {"train": len(train), "holdout": len(holdout), "fingerprint": dataset.fingerprint}
+    session.add(erased)
+    counts = {
+        "train": dataset.num_train,
+        "holdout": dataset.num_holdout,
+        "fingerprint": dataset.fingerprint,
+    }
     resource = f"datasets/{dataset.id}"
     record_event(session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts)
     return dataset
@@ -101,22 +90,7 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
     take_turn(session, caller.tenant_id)
     get_dataset(session, caller, draft.dataset_id)
     _refuse_taken(session, caller, Model, draft.name)
-    moment = now(session)
-    model = Model(
-        id=new_id(),
-        tenant_id=caller.tenant_id,
-        dataset_id=draft.dataset_id,
-        name=draft.name,
-        architecture=draft.architecture,
-        architecture_kwargs=draft.architecture_kwargs,
-        preprocessing=draft.preprocessing,
-        classifier=draft.classifier,
-        recipe=draft.recipe,
-        recipe_digest=None if draft.recipe is None else digest_of(draft.recipe),
-        erased=pack(()),
-        status=ModelStatus.CHECKING,
-        created_at=moment,
-    )
+    model = _new_model(session, caller, draft)
     session.add(model)
     _flush_name(session)
     version = ModelVersion(
@@ -126,13 +100,12 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
         weights_uri=draft.weights_uri,
         weights_sha256=draft.weights_sha256,
         state=VersionState.CANDIDATE,
-        created_at=moment,
+        created_at=model.created_at,
     )
     session.add(version)
     session.flush()
     record(session, model, "registered", caller.actor, weights_sha256=draft.weights_sha256)
-    job = add_job(session, model, JobKind.CHECK, {"version_id": str(version.id)})
-    queue_job(session, job)
+    queue_job(session, add_job(session, model, JobKind.CHECK, {"version_id": str(version.id)}))
     return model
 
 
@@ -190,3 +163,39 @@ def _flush_name(session: Session) -> None:
         session.flush()
     except IntegrityError as error:
         raise Conflict("name_taken", "There is one of that name already.") from error
+
+
+def _new_dataset(session: Session, caller: Caller, draft: DatasetDraft, train: BitMap) -> Dataset:
+    holdout = BitMap(range(len(draft.rows))) - train
+    return Dataset(
+        tenant_id=caller.tenant_id,
+        name=draft.name,
+        manifest_uri=draft.manifest_uri,
+        format=draft.format,
+        root=draft.root,
+        class_names=list(draft.class_names),
+        fingerprint=fingerprint(draft.rows),
+        num_train=len(train),
+        num_holdout=len(holdout),
+        train_ordinals=pack(train),
+        holdout_ordinals=pack(holdout),
+        created_at=now(session),
+    )
+
+
+def _new_model(session: Session, caller: Caller, draft: ModelDraft) -> Model:
+    return Model(
+        id=new_id(),
+        tenant_id=caller.tenant_id,
+        dataset_id=draft.dataset_id,
+        name=draft.name,
+        architecture=draft.architecture,
+        architecture_kwargs=draft.architecture_kwargs,
+        preprocessing=draft.preprocessing,
+        classifier=draft.classifier,
+        recipe=draft.recipe,
+        recipe_digest=None if draft.recipe is None else digest_of(draft.recipe),
+        erased=pack(()),
+        status=ModelStatus.CHECKING,
+        created_at=now(session),
+    )

@@ -1,6 +1,5 @@
 """Claims, leases, fences, the outbox and the sweep: nothing is lost, nothing is done twice."""
 
-import threading
 import uuid
 from collections import Counter
 
@@ -11,24 +10,9 @@ from service.config import Settings
 from service.database import Database
 from service.errors import Conflict
 from service.ledger import Claim
-from service.tables import AuditEvent, Job, JobKind, JobStatus, ModelVersion, Outbox, Run, RunState
-from tests.service.ledger.world import World, answer, publish, rolled_back
-
-
-def _in_threads(count: int, work: object) -> list[object]:
-    """Run `work` in threads that start together and return what they returned."""
-    barrier, results = threading.Barrier(count), []
-
-    def run() -> None:
-        barrier.wait()
-        results.append(work())  # type: ignore[operator]
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+from service.tables import AuditEvent, Job, JobKind, JobStatus, ModelVersion, Run, RunState
+from tests.service.ledger.answers import answer, in_threads, publish
+from tests.service.ledger.world import World
 
 
 def _settings(**values: object) -> Settings:
@@ -48,7 +32,7 @@ def _job(world: World, job_id: uuid.UUID) -> Job:
 def test_of_eight_workers_exactly_one_claims_a_job(world: World) -> None:
     world.request("s0")
     for job_id in list(world.dispatch()):
-        claims = _in_threads(8, lambda job_id=job_id: world.claim(job_id))
+        claims = in_threads(8, lambda job_id=job_id: world.claim(job_id))
         assert Counter(claim is not None for claim in claims) == {False: 7, True: 1}
 
 
@@ -226,60 +210,9 @@ def test_of_two_sweeps_at_once_one_does_nothing(postgres_database: Database) -> 
     assert _sweep(world) == ledger.SweepResult()
 
 
-def test_wake_ups_of_a_rolled_back_transaction_are_never_sent(world: World) -> None:
-    with rolled_back(world.database) as session:
-        order = ledger.RequestOrder(model_id=world.model_id, sample_ids=["s0"])
-        ledger.open_request(session, world.caller, order)
-        assert session.query(Outbox).filter_by(sent_at=None).count() > 0
-    assert world.dispatch() == []
-    assert world.erased() == set()
-    assert _chain_length(world) > 0
-
-
-def test_wake_ups_are_sent_again_when_the_broker_fails(world: World) -> None:
-    world.request("s0")
-    sent: list[uuid.UUID] = []
-
-    def send(job_id: uuid.UUID) -> None:
-        if sent:
-            raise ConnectionError
-        sent.append(job_id)
-
-    with pytest.raises(ConnectionError), world.database.write() as session:
-        ledger.dispatch(session, send)
-    assert sent[0] in world.dispatch()
-    assert len(world.woken) == 2
-
-
-def test_dispatchers_at_once_send_each_wake_up_once(world: World) -> None:
-    with world.database.write() as session:
-        for i in range(12):
-            ledger.register_model(session, world.caller, world.model_draft(name=f"m{i}"))
-
-    def send_two() -> list[uuid.UUID]:
-        sent: list[uuid.UUID] = []
-        with world.database.write() as session:
-            ledger.dispatch(session, sent.append, 2)
-        return sent
-
-    sent = [job for part in _in_threads(6, send_two) for job in part]  # type: ignore[attr-defined]
-    assert len(sent) == len(set(sent)) == 12
-
-
-def test_dispatchers_skip_what_another_one_holds(postgres_database: Database) -> None:
-    world = World(postgres_database)
-    world.register(ready=False)
-    with postgres_database.write() as first:
-        held: list[uuid.UUID] = []
-        ledger.dispatch(first, held.append)
-        assert len(held) == 1
-        assert world.dispatch() == []
-    assert world.dispatch() == []
-
-
 def test_callers_at_once_get_one_run_and_a_whole_chain(world: World) -> None:
     names = iter([f"s{i}" for i in range(6)])
-    ids = _in_threads(6, lambda: world.request(next(names)))
+    ids = in_threads(6, lambda: world.request(next(names)))
     assert len(world.all(Run)) == 1
     world.work()
     assert {world.get(key).status for key in ids} == {"completed"}  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ from service import ledger
 from service.config import Settings
 from service.ledger import cache_key
 from service.tables import Audit, JobKind, ModelVersion, Reference
-from tests.service.ledger.world import LOOKS, World, answer, publish
+from tests.service.ledger.answers import answer, publish
+from tests.service.ledger.world import LOOKS, World
 
 
 class Shelf:

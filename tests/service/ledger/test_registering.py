@@ -7,7 +7,8 @@ from service.database import Database
 from service.errors import Conflict, Unprocessable
 from service.ledger import DatasetDraft, SampleRow, fingerprint
 from service.tables import Dataset
-from tests.service.ledger.world import World, digest, rows
+from tests.service.ledger.answers import digest
+from tests.service.ledger.world import World, rows
 
 
 def _draft(name: str, samples: list[SampleRow]) -> DatasetDraft:

@@ -14,7 +14,8 @@ from service.commitment import merkle_root
 from service.errors import Conflict, NotFound, ServiceError, Unprocessable
 from service.ledger import Caller, RequestOrder, due_at
 from service.tables import Audit, JobKind, Report
-from tests.service.ledger.world import LOOKS, World, digest
+from tests.service.ledger.answers import digest
+from tests.service.ledger.world import LOOKS, World
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """A small company with one data set and one model, and workers that answer as they are told."""
 
-import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,17 +24,11 @@ from service.ledger import (
     SignedReport,
 )
 from service.tables import DeletionRequest, Job, JobKind, ModelVersion, Outbox, Reference, Run
+from tests.service.ledger.answers import Verdict, answer, digest, key, publish
 
 Kind = Literal["fatal", "transient", "usage"]
-Verdict = str | Callable[[str], str]
 LOOKS = [3, 5]  # references that an audit looks at, first and second time
 NUM_TRAIN, NUM_HOLDOUT, NUM_CLASSES = 12, 4, 3
-ENVIRONMENT = {"torch": "2", "python": "3.11", "platform": "x", "device": "cpu", "expunge": "0"}
-
-
-def digest(text: str) -> str:
-    """Return 64 hex digits that stand for some content."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rows(num_train: int = NUM_TRAIN, num_holdout: int = NUM_HOLDOUT) -> list[SampleRow]:
@@ -49,13 +42,6 @@ def rows(num_train: int = NUM_TRAIN, num_holdout: int = NUM_HOLDOUT) -> list[Sam
         for i in range(num_holdout)
     ]
     return train[:3] + holdout + train[3:]
-
-
-def publish(context: ReportContext) -> SignedReport:
-    """Sign nothing, but keep the context's gist."""
-    envelope = f"{context.subject.id} {context.verdict}".encode()
-    statement = {"verdict": context.verdict, "log": context.log.seq}
-    return SignedReport(envelope, hashlib.sha256(envelope).hexdigest(), statement)
 
 
 @dataclass
@@ -115,10 +101,7 @@ class World:
             recipe={"epochs": 2} if recipe is None else recipe,
         )
 
-    @staticmethod
-    def key(name: str) -> str:
-        """Return the storage key of made-up content."""
-        return f"sha256/{digest(name)[:2]}/{digest(name)}"
+    key = staticmethod(key)
 
     def request(self, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open a deletion request, by default with the policy of one look."""
@@ -254,67 +237,6 @@ class World:
     def _publish(self, context: ReportContext) -> SignedReport:
         self.contexts.append(context)
         return publish(context)
-
-
-def answer(spec: dict[str, Any], claim: Claim, verdict: Verdict) -> dict[str, Any]:
-    """Return the result that a child would give, with its artifacts published."""
-    if claim.kind == JobKind.CHECK:
-        result = {"classifier": "head", "num_parameters": 10, "feature_dim": 4}
-        return {**result, "artifacts": {}, "environment": ENVIRONMENT}
-    if claim.kind == JobKind.REFERENCE:
-        made = [
-            {"seed": seed, "artifact": f"reference-{seed}", "seconds": 2.0}
-            for seed in spec["seeds"]
-        ]
-        names = [entry["artifact"] for entry in made]
-        artifacts = _artifacts(names, f"{claim.job_id}-{claim.attempt}")
-        return {"references": made, "artifacts": artifacts, "environment": ENVIRONMENT}
-    if claim.kind == JobKind.UNLEARN:
-        return {
-            "artifact": "candidate",
-            "seconds": 1.0,
-            "method": {"name": spec["method"], "version": "1", "hyperparameters": {}},
-            "seed": spec["seed"],
-            "artifacts": _artifacts(["candidate"], f"{claim.job_id}-{claim.attempt}"),
-            "environment": ENVIRONMENT,
-        }
-    decide = verdict if callable(verdict) else lambda _: str(verdict)
-    return audit_answer({key: decide(key) for key in spec["forget_sets"]})
-
-
-def audit_answer(verdicts: dict[str, str]) -> dict[str, Any]:
-    """Return an audit's result with these verdicts by request."""
-    figure = {
-        "name": "bars",
-        "artifact": "bars",
-        "title": "Bars",
-        "alt": "bars",
-        "table": {"columns": ["x"], "rows": [[1]]},
-    }
-    influence = {"value": 0.1, "lower": 0.0, "upper": 0.2, "confidence": 0.95}
-    audits = {
-        key: {"scope": "instance", "verdict": verdict, "influence": influence}
-        for key, verdict in verdicts.items()
-    }
-    return {
-        "audits": audits,
-        "figures": {key: [figure] for key in verdicts},
-        "seconds": 1.0,
-        "artifacts": _artifacts(["bars"], "audit"),
-        "environment": ENVIRONMENT,
-    }
-
-
-def _artifacts(names: Sequence[str], salt: str) -> dict[str, Any]:
-    return {
-        name: {
-            "uri": World.key(f"{salt}-{name}"),
-            "sha256": digest(f"{salt}-{name}"),
-            "media_type": "application/octet-stream",
-            "size": 1,
-        }
-        for name in names
-    }
 
 
 @contextmanager

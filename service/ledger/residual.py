@@ -1,0 +1,70 @@
+"""Which weights are still kept when a report is signed, where, and until when."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.database import limits, now
+from service.ledger.log import iso
+from service.ledger.references import cache_key
+from service.ledger.report_context import ResidualCopy
+from service.tables import Audit, ModelVersion, Reference, Run, VersionState
+
+
+def residual_copies(
+    session: Session, owner: Run | Audit, references: Sequence[Reference]
+) -> tuple[ResidualCopy, ...]:
+    """List the weights that are still kept, and until when."""
+    until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
+    query = (
+        select(ModelVersion)
+        .where(ModelVersion.model_id == owner.model_id, ModelVersion.state != VersionState.PURGED)
+        .order_by(ModelVersion.number)
+    )
+    copies = [
+        _copy(version, until) for version in session.scalars(query) if _contains(owner, version)
+    ]
+    copies += [
+        ResidualCopy(
+            what="reference",
+            name=f"reference with seed {row.seed}",
+            digest=row.weights_sha256,
+            where=row.weights_uri or "",
+            contains=False,
+            until=until,
+        )
+        for row in references
+    ]
+    if references:
+        key = cache_key(owner.model_id, owner.retain_digest)
+        cache = ResidualCopy(
+            what="cache",
+            name="measurements on the workers' disks",
+            digest=None,
+            where=f"cache/{key}",
+            contains=True,
+            until=until,
+        )
+        copies.append(cache)
+    return tuple(copies)
+
+
+def _contains(owner: Run | Audit, version: ModelVersion) -> bool:
+    """Say whether a version was made with the samples: after a run, all but the current one."""
+    if isinstance(owner, Audit):
+        return version.id == owner.base_version_id
+    return version.state in (VersionState.SUPERSEDED, VersionState.REJECTED)
+
+
+def _copy(version: ModelVersion, until: str) -> ResidualCopy:
+    rejected = version.state == VersionState.REJECTED
+    return ResidualCopy(
+        what="candidate" if rejected else "version",
+        name=f"version {version.number}",
+        digest=version.weights_sha256,
+        where=version.weights_uri,
+        contains=True,
+        until=until if rejected else None,
+    )

@@ -1,0 +1,91 @@
+"""What a request may ask for, and until when it must be answered."""
+
+import calendar
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pyroaring import BitMap
+from sqlalchemy.orm import Session
+
+from service.bitmaps import unpack
+from service.errors import Conflict, Unprocessable
+from service.ledger.orders import AUDIT_LEVELS, METHODS, Caller, RequestOrder
+from service.ledger.planning import RETRAIN
+from service.ledger.reading import get_model
+from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
+from service.tables import Dataset, Model, ModelStatus
+
+DUE_RULES = {
+    "gdpr": "one calendar month after receipt (GDPR Art. 12(3))",
+    "uk_gdpr": "one calendar month after receipt (UK GDPR Art. 12A)",
+    "ccpa": "45 days after receipt (CCPA §1798.130)",
+    "other": "one calendar month after receipt",
+}
+
+
+def due_at(received: datetime, regulation: str = "gdpr") -> datetime:
+    """Return the deadline: the same day of the next month, clipped to its last day (UTC)."""
+    if regulation == "ccpa":
+        return received + timedelta(days=45)
+    year, month = received.year + received.month // 12, received.month % 12 + 1
+    day = min(received.day, calendar.monthrange(year, month)[1])
+    return received.replace(year=year, month=month, day=day)
+
+
+def usable_model(session: Session, caller: Caller, model_id: uuid.UUID) -> Model:
+    """Return a model that can be retrained; raise NotFound, Conflict or Unprocessable if not."""
+    model = get_model(session, caller, model_id)
+    if model.status == ModelStatus.REJECTED:
+        raise Conflict("model_rejected", f"The model cannot be used: {model.reason}")
+    if model.recipe is None:
+        raise Unprocessable(
+            "recipe_required",
+            "Without its training recipe nothing can be retrained, so no erasure of this model"
+            " could be shown or guaranteed. Register the model with its recipe.",
+        )
+    return model
+
+
+def check_terms(order: RequestOrder) -> None:
+    """Refuse a regulation, an audit level or a ladder that there is not."""
+    if order.regulation not in DUE_RULES:
+        known = ", ".join(DUE_RULES)
+        _refuse("unknown_regulation", "/regulation", f"The regulations are: {known}.")
+    if order.audit not in AUDIT_LEVELS:
+        _refuse("unknown_audit", "/audit", f"The audit levels are: {', '.join(AUDIT_LEVELS)}.")
+    _check_ladder(order.ladder)
+    if order.audit == "none" and RETRAIN not in order.ladder:
+        _refuse("retrain_required", "/ladder", "Without an audit only retrain closes a request.")
+
+
+def _check_ladder(ladder: Sequence[str]) -> None:
+    if not ladder or len(set(ladder)) != len(ladder):
+        _refuse("bad_ladder", "/ladder", "A ladder names each of its methods once.")
+    if any(method not in METHODS for method in ladder):
+        _refuse("unknown_method", "/ladder", f"The methods are: {', '.join(METHODS)}.")
+    if RETRAIN in ladder[:-1]:
+        _refuse("bad_ladder", "/ladder", "retrain can only be the last rung.")
+
+
+def _refuse(code: str, pointer: str, detail: str) -> None:
+    raise Unprocessable(code, detail, [{"pointer": pointer, "detail": detail}])
+
+
+def refuse_taken(session: Session, model: Model, ordinals: BitMap) -> None:
+    """Refuse samples that a completed request erased or an open one is about to erase."""
+    if erased := len(ordinals & unpack(model.erased)):
+        detail = f"{erased} of the samples were erased from this model by a completed request."
+        raise Conflict("already_erased", detail, count=erased)
+    if taken := len(ordinals & requested_ordinals(session, model.id)):
+        detail = f"{taken} of the samples are in another open request for this model."
+        raise Conflict("already_requested", detail, count=taken)
+
+
+def refuse_emptying(session: Session, model: Model, ordinals: BitMap) -> BitMap:
+    """Return what would be left to train on; refuse if that is nothing."""
+    training = training_set(session.get_one(Dataset, model.dataset_id))
+    retain = training - erased_ordinals(session, model.dataset_id) - ordinals
+    if not retain:
+        _refuse("nothing_left", "/sample_ids", "No training sample would be left.")
+    return retain
