@@ -30,6 +30,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 _ALLOWED = {"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
 _ALLOWED_PREFIXES = ("CUDA_", "LC_", "MKL_", "NCCL_", "NVIDIA_", "OMP_", "PYTHON", "PYTORCH_")
 _FORCED = {
+    # glibc otherwise hands every activation back to the kernel: up to a third of a CPU job's time
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MPLBACKEND": "agg",
     "OMP_NUM_THREADS": "1",  # the server stays single-threaded; a child sets its own number
     "OPENBLAS_NUM_THREADS": "1",

@@ -9,8 +9,10 @@ The supervisor holds the credentials and never touches what the child decodes; i
 Every write carries the claim, so that nothing happens when a later attempt exists.
 """
 
+import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -123,8 +125,10 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
         JobFailure: The child failed, died, took too long, or its artifacts are not sound.
     """
     runtime, workdir = attempt.runtime, attempt.workdir
+    times = [time.perf_counter()]
     try:
         spec = _prepare(attempt)
+        times.append(time.perf_counter())
         result = converse(
             runtime.fork_server.start(),
             spec,
@@ -132,6 +136,7 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
             check=partial(_stop_if_told, attempt),
             timeout_s=runtime.timeout_s,
         )
+        times.append(time.perf_counter())
         _stop_if_told(attempt)  # a lost job publishes nothing
         result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
     except StorageError as error:
@@ -140,7 +145,10 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
         raise TransientFailure("no_child", "The worker could not start a process.") from error
     except ArtifactRefused as error:
         raise FatalFailure("artifact_refused", str(error)) from error
-    return result
+    times.append(time.perf_counter())
+    steps = ("package", "child", "publish")
+    seconds = [round(end - start, 4) for start, end in pairwise(times)]
+    return result | {"supervisor_seconds": dict(zip(steps, seconds, strict=True))}
 
 
 def _prepare(attempt: _Attempt) -> dict[str, Any]:
