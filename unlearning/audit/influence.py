@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from sklearn.covariance import ledoit_wolf
 
-from unlearning.audit.joint import SD_FLOOR, Array
+from unlearning.audit.joint import Array, standard_spread
 from unlearning.errors import NotComputable
 
 
@@ -72,12 +71,9 @@ class InfluenceScale:
 
 def _axis(references: Array, original: Array) -> tuple[Array, Array]:
     """Return the references' mean and the discriminant w with w·(original − mean) = 1."""
-    mean = references.mean(axis=0)
-    scale = np.maximum(references.std(axis=0, ddof=1), SD_FLOOR)
-    covariance, _ = ledoit_wolf((references - mean) / scale, assume_centered=True)
-    covariance = np.asarray(covariance) + np.diag((np.diag(covariance) < 1e-6).astype(float))
+    mean, scale, covariance = standard_spread(references)
     offset = (original - mean) / scale
-    axis = np.linalg.solve(covariance + 1e-6 * np.eye(len(mean)), offset)
+    axis = np.linalg.solve(covariance, offset)
     separation = float(axis @ offset)
     if not separation > 1e-12:
         raise NotComputable("the original has the references' mean: there is no influence to place")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 
 Array = NDArray[np.float64]
 # Below this spread two retrainings are the same for any reader of a metric in [0, 1] or of a log.
@@ -37,13 +36,37 @@ def distance(x: Array, others: Array) -> float:
     Every dimension is divided by the others' standard deviation (``SD_FLOOR`` at least), then the
     covariance is shrunk after Ledoit and Wolf (2004), so n may be as small as d.
     """
-    mean = others.mean(axis=0)
-    scale = np.maximum(others.std(axis=0, ddof=1), SD_FLOOR)
-    covariance, _ = ledoit_wolf((others - mean) / scale, assume_centered=True)
-    # A dimension without any spread keeps the floor's own: its deviation is then in units of it.
-    ridge = 1e-6 * np.eye(len(x)) + np.diag((np.diag(covariance) < 1e-6).astype(float))
+    mean, scale, covariance = standard_spread(others)
     deviation = (x - mean) / scale
-    return float(np.sqrt(deviation @ np.linalg.solve(covariance + ridge, deviation)))
+    return float(np.sqrt(deviation @ np.linalg.solve(covariance, deviation)))
+
+
+def standard_spread(rows: Array) -> tuple[Array, Array, Array]:
+    """Return mean [d], scale [d] and the shrunk covariance [d, d] of (rows − mean) / scale.
+
+    What the floor adds to a dimension's spread is taken as independent of the others, so the
+    covariance is never singular and a dimension without spread is measured in units of the floor.
+    """
+    mean, spread = rows.mean(axis=0), rows.std(axis=0, ddof=1)
+    scale = np.maximum(spread, SD_FLOOR)
+    covariance = shrunk_covariance((rows - mean) / scale)
+    added = 1e-6 + 1 - np.square(spread / scale)
+    return mean, scale, covariance + np.diag(added)
+
+
+def shrunk_covariance(centred: Array) -> Array:
+    """Return the covariance of centred rows [n, d], shrunk towards a multiple of the identity.
+
+    The best share of the identity for the squared error, estimated after Ledoit and Wolf (2004).
+    """
+    count, dims = centred.shape
+    covariance = centred.T @ centred / count
+    size = np.trace(covariance) / dims
+    error = (np.square(centred).sum(axis=1) ** 2).sum() / count - np.square(covariance).sum()
+    spread = np.square(covariance).sum() - dims * size**2
+    share = min(error / count / spread, 1.0) if spread > 0 else 1.0
+    shrunk: Array = (1 - share) * covariance + share * size * np.eye(dims)
+    return shrunk
 
 
 def joint_test(candidate: Array, references: Array) -> JointTest:

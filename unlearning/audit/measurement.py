@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -95,13 +95,17 @@ class Measurement:
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """Read what ``save`` wrote; None when there is no such file or it is of another version."""
+        """Read what ``save`` wrote; None for a file that is missing, damaged or outdated."""
         if not path.exists():
             return None
-        with safe_open(path, framework="pt") as stored:
-            figures: dict[str, Any] = json.loads((stored.metadata() or {}).get("measurement", "{}"))
-            if figures.pop("version", None) != METRICS_VERSION:
-                return None
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        try:
+            with safe_open(path, framework="pt") as stored:
+                text = (stored.metadata() or {}).get("measurement", "{}")
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        except SafetensorError:
+            return None
+        figures: dict[str, Any] = json.loads(text)
+        if figures.pop("version", None) != METRICS_VERSION:
+            return None
         figures["intervals"] = {name: (a, b) for name, (a, b) in figures["intervals"].items()}
         return cls(tensors=tensors, **figures)
