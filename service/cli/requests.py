@@ -104,9 +104,7 @@ def forget(
     subject: Annotated[list[str] | None, typer.Option(help="A person's id; repeat.")] = None,
     subject_request_id: Annotated[str | None, typer.Option(help="Your own number.")] = None,
     regulation: Annotated[str, typer.Option(help="gdpr, uk_gdpr, ccpa or other.")] = "gdpr",
-    submitted: Annotated[
-        str | None, typer.Option(help="When the person asked, ISO 8601 with zone.")
-    ] = None,
+    submitted: Annotated[str | None, typer.Option(help="When the person asked, ISO 8601.")] = None,
     policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
     method: Annotated[
         list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")
@@ -120,10 +118,9 @@ def forget(
     """Ask a model to forget samples: by id, by label or by person."""
     from service.cli import calls
 
-    listed = samples.read_text().split("\n") if samples else []
     body = {
         "model_id": str(model_id),
-        "sample_ids": [*(sample or []), *(line.strip() for line in listed if line.strip())],
+        "sample_ids": [*(sample or []), *_lines(samples)],
         "labels": label,
         "subject_ids": subject,
         "subject_request_id": subject_request_id,
@@ -186,6 +183,12 @@ def _show(output: Output, title: str, values: dict[str, Any]) -> None:
     if not output.as_json:
         plain = {name: v for name, v in values.items() if not isinstance(v, dict | list)}
         output.fields(title, plain)
+
+
+def _lines(path: Path | None) -> list[str]:
+    """Return a file's lines without the empty ones."""
+    text = "" if path is None else path.read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _json(text: str | None) -> Any:  # noqa: ANN401 - any JSON value
