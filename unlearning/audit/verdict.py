@@ -161,11 +161,6 @@ def _missing_ground(evidence: Evidence) -> list[str]:
         reasons.append(wording.too_few_references(found, needed))
     elif not evidence.testable:
         reasons.append(wording.too_few_figures(evidence.gates.dropped))
-    else:
-        try:
-            evidence.scale  # noqa: B018 - computed here to learn why it cannot be
-        except NotComputable as error:
-            reasons.append(wording.no_influence_axis(error.reason))
     return reasons
 
 
@@ -212,6 +207,10 @@ def _score_controls(evidence: Evidence) -> tuple[SelfControl, ...]:
 def _powerless(evidence: Evidence, controls: tuple[SelfControl, ...]) -> list[str]:
     """Return why this audit could not tell a model that forgot nothing, if so."""
     reasons = wording.fidelity(evidence.fidelity)
+    try:
+        evidence.scale  # noqa: B018 - computed here to learn why it cannot be
+    except NotComputable as error:
+        return [*reasons, wording.no_influence_axis(error.reason)]
     unscored = set(evidence.controls) - {control.name for control in controls}
     missed = [control for control in controls if not control.ok]
     if missed or unscored:
