@@ -23,7 +23,10 @@ def configure_logging(settings: Settings, level: str = "INFO") -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.mode == "production"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # no locals: they hold ids and keys
+        )
     )
     if settings.mode != "production":
         shared.remove(structlog.processors.format_exc_info)  # the console renderer does it itself
