@@ -42,7 +42,7 @@ class DistilledRecovery(Method):
     """`transposed`: swap the spatial axes of all square kernels larger than 1x1, or `stages` where
     fewer than a tenth of the layers have such kernels; `stages`: initialise the last stage and the
     classifier anew; `fresh`: initialise everything anew."""
-    epochs: int = 10
+    epochs: int = 13
     """Walks over the retain set in class scope."""
     instance_epochs: int = 11
     """Walks over the retain set in the other scopes."""
