@@ -4,5 +4,5 @@ One metric per file; the first line of each says in which direction it points. F
 take *standardised* features (`standardise.py`). Nothing here compares with a threshold: that is
 the audit's work. A metric raises `NotComputable` where it has no defined value (empty sets, a
 single retained class, constant features) and `ValueError` for malformed input (NaN, shapes).
-Definitions after the table in `docs/metrics.md`.
+Each module defines its metric, its direction and its source in its docstring.
 """
