@@ -12,8 +12,6 @@ FROM base AS service
 RUN --mount=type=cache,target=/root/.cache/pip pip install '.[service]'
 USER expunge
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["expunge", "serve", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS worker
