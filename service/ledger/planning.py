@@ -73,7 +73,7 @@ def start_rung(session: Session, run: Run) -> None:
         "method": method,
         "hyperparameters": {},
         "rung": run.rung,
-        "seed": method_seed(run.id, run.rung),
+        "seed": method_seed(session, run),
     }
     unlearn = add_job(session, run, JobKind.UNLEARN, parameters)
     queue_ready(session, [unlearn])
@@ -100,9 +100,15 @@ def retain_set(session: Session, owner: Run | Audit) -> BitMap:
     return training - unpack(owner.erased) - unpack(owner.forget)
 
 
-def method_seed(run_id: uuid.UUID, rung: int) -> int:
-    """Derive a rung's seed from the run, outside the range of the references' seeds."""
-    hashed = hashlib.sha256(run_id.bytes + rung.to_bytes(2, "big")).digest()
+def method_seed(session: Session, run: Run) -> int:
+    """Derive a rung's seed from what it works on, outside the range of the references' seeds.
+
+    The same base weights, R, forget set and method give the same seed: a run can be repeated, and
+    asking again for the same erasure is no second throw of the dice.
+    """
+    base = session.get_one(ModelVersion, run.base_version_id)
+    parts = (base.weights_sha256, run.retain_digest, digest(unpack(run.forget)))
+    hashed = hashlib.sha256(" ".join((*parts, run.ladder[run.rung])).encode()).digest()
     return FIRST_METHOD_SEED + int.from_bytes(hashed[:4], "big") % (2**31 - FIRST_METHOD_SEED)
 
 
