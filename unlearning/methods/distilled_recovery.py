@@ -1,11 +1,13 @@
 """Distilled recovery: break the weights, then relearn from the retain set, with a teacher or not.
 
-Expunge's own. Transposing the convolution kernels ruins what the network computes and keeps the
-scale of its weights; a masked teacher then shortens the recovery. Both leave a trace that the joint
-test finds more often than not, so the defaults are the two control options, fresh weights without
-a teacher: a shortened retraining, which passes (docs/decisions/0003).
+Expunge's own. The default perturbation moves all weights part of the way to freshly drawn ones
+(shrink and perturb, Ash and Adams, arXiv 1910.08475) and draws the last stage and the classifier
+anew: what the forget set wrote there is gone, what all classes share comes back in fewer steps than
+from nothing. Kernels transposed, stages alone and all fresh are options, and so is a masked
+teacher in the recovery (docs/decisions/0003).
 """
 
+import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -38,11 +40,14 @@ class DistilledRecovery(Method):
     name: ClassVar[str] = "distilled_recovery"
     version: ClassVar[str] = "1"
 
-    perturb: Literal["transposed", "stages", "fresh"] = "fresh"
-    """`transposed`: swap the spatial axes of all square kernels larger than 1x1, or `stages` where
-    fewer than a tenth of the layers have such kernels; `stages`: initialise the last stage and the
-    classifier anew; `fresh`: initialise everything anew."""
-    epochs: int = 13
+    perturb: Literal["shrunk", "transposed", "stages", "fresh"] = "shrunk"
+    """`shrunk`: move all weights towards fresh ones, then as `stages`; `transposed`: swap the
+    spatial axes of all square kernels larger than 1x1, or `stages` where fewer than a tenth of the
+    layers have such kernels; `stages`: initialise the last stage and the classifier anew; `fresh`:
+    initialise everything anew."""
+    keep: float = 0.5
+    """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
+    epochs: int = 10
     """Walks over the retain set in class scope."""
     instance_epochs: int = 11
     """Walks over the retain set in the other scopes."""
@@ -58,6 +63,7 @@ class DistilledRecovery(Method):
     def __post_init__(self) -> None:
         check_types(self)
         ranges = {
+            "keep": 0 <= self.keep <= 1,
             "epochs": self.epochs >= 1,
             "instance_epochs": self.instance_epochs >= 1,
             "relative_lr": 0 < self.relative_lr <= 10,
@@ -92,11 +98,22 @@ class DistilledRecovery(Method):
         model = problem.copy_model()
         if self.perturb == "fresh":
             reinitialise(model)
-        elif self.perturb == "stages" or not transpose_kernels(model):
+        elif self.perturb != "transposed" or not transpose_kernels(model):
+            if self.perturb == "shrunk":
+                shrink_towards_fresh(model, self.keep)
             stage = find_last_stage(model, problem.classifier)
             reinitialise(model if stage is None else stage)
             reinitialise(find_module(model, problem.classifier))
         return model
+
+
+@torch.no_grad()
+def shrink_towards_fresh(model: nn.Module, keep: float) -> None:
+    """Replace all trainable weights w, in place, by keep · w + (1 − keep) · freshly drawn ones."""
+    fresh = copy.deepcopy(model)
+    reinitialise(fresh)
+    for weight, drawn in zip(model.parameters(), fresh.parameters(), strict=True):
+        weight.lerp_(drawn, 1 - keep)
 
 
 @torch.no_grad()

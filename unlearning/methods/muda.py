@@ -47,21 +47,22 @@ class Muda(Method):
     name: ClassVar[str] = "muda"
     version: ClassVar[str] = "1"
 
-    alpha: float = 2.0
+    alpha: float = 1.0
     """Weight of the alignment."""
-    beta: float = 6.0
+    beta: float = 3.0
     """Weight of the energy; 0 for the plain form."""
-    rho_star: float = 0.45
-    """Energy ratio that a class never learnt is expected to have; never taken from the audit."""
+    rho_star: float = 0.3
+    """Energy ratio that the forget steps aim at; never taken from the audit. The recovery raises it
+    again, so it lies below what a class never learnt has."""
     epochs: int = 3
     """Epochs of forgetting and recovery."""
-    tail_epochs: int = 2
+    tail_epochs: int = 3
     """Epochs of recovery alone at the end."""
     alternate: Literal["epoch", "batch"] = "epoch"
     """Whether forget and recover steps take turns by epoch or by batch."""
     forget_share: float = 0.33
     """Fewest forget steps for each recover step; small forget sets are walked over repeatedly."""
-    relative_lr: float = 1.0
+    relative_lr: float = 0.75
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
     relative_forget_lr: float = 1.0
     """Learning rate of forget steps as a fraction of that of recover steps."""
@@ -71,7 +72,7 @@ class Muda(Method):
     """Whether the original teaches in the recovery; only ever in class scope."""
     distillation_weight: float = 1.0
     """Weight of the teacher beside the labels."""
-    temperature: float = 6.0
+    temperature: float = 4.0
     """Softness of the teacher in the recovery."""
     statistics_samples: int = 8192
     """Retain samples from which the geometry is measured in each epoch."""
