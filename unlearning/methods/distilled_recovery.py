@@ -20,7 +20,7 @@ from unlearning.methods.distillation import recovery_loss
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, seeded
 from unlearning.settings import check_ranges, check_types
-from unlearning.training import fit
+from unlearning.training import Schedule, fit
 
 _FEWEST_KERNELS = 0.1
 
@@ -47,12 +47,14 @@ class DistilledRecovery(Method):
     initialise everything anew."""
     keep: float = 0.5
     """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
-    epochs: int = 10
+    epochs: int = 12
     """Walks over the retain set in class scope."""
-    instance_epochs: int = 11
+    instance_epochs: int = 12
     """Walks over the retain set in the other scopes."""
     relative_lr: float = 1.0
     """Peak learning rate as a fraction of the recipe's."""
+    schedule: Schedule = "falling"
+    """Whether the learning rate rises before it falls, as a recipe's does, or only falls."""
     distillation: bool = False
     """Whether the original teaches; only ever in class scope."""
     distillation_weight: float = 1.0
@@ -89,6 +91,7 @@ class DistilledRecovery(Method):
             recipe,
             seed=problem.seed,
             loss=recovery_loss(problem, weight, self.temperature),
+            schedule=self.schedule,
             phase=self.name,
             progress=problem.progress,
             cancel=problem.cancel,
