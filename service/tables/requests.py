@@ -113,6 +113,26 @@ class RequestSamples(Base):
     ordinals: Mapped[bytes]
 
 
+class RequestCopies(Base):
+    """Samples outside a request's forget set that are copies of samples in it.
+
+    `byte_equal` and `near` are bitmaps of ordinals, training and hold-out ones. `included` counts
+    the byte-equal copies that came into the forget set with the request. `searched_at` is null
+    until a worker has compared pixels; before that only equal files are known.
+    """
+
+    __tablename__ = "request_copies"
+
+    request_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("deletion_requests.id"), primary_key=True
+    )
+    tenant_id: Mapped[TenantKey]
+    included: Mapped[int]
+    byte_equal: Mapped[bytes]
+    near: Mapped[bytes]
+    searched_at: Mapped[datetime | None]
+
+
 class Audit(Base):
     """An audit of weights made elsewhere; it erases nothing.
 
