@@ -11,14 +11,16 @@ def copy_notices(found: Mapping[str, int | None] | None) -> list[str]:
     """
     if found is None:
         return ["Nobody looked for copies of the samples under other ids."]
-    told = []
-    equal, near = found["byte_equal"] or 0, found["near"]
-    if equal or near:
+    told, left = [], []
+    if equal := found["byte_equal"]:
+        left.append(f"{_samples(equal)} with the same picture as a forgotten one")
+    if near := found["near"]:
+        left.append(f"{_samples(near)} with nearly the same picture as a forgotten one")
+    if left:
         told.append(
-            f"{_samples(equal)} with the same picture as a forgotten one and {_samples(near or 0)} "
-            "with nearly the same remained in the training data under other ids. What they show is "
-            "not forgotten: the new model was allowed to learn from them, and so were the models "
-            "that it is compared with. They have to be requested too."
+            f"{' and '.join(left)} remained in the training data under other ids. What they show "
+            "is not forgotten: the new model was allowed to learn from them, and so were the "
+            "models that it is compared with. They have to be requested too."
         )
     if near is None:
         told.append("Copies were looked for by equal files only; nobody compared pixels.")
