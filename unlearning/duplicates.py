@@ -24,7 +24,7 @@ PAIRS = 8_192
 class CopyRule:
     """When two different images are the same picture."""
 
-    neighbours: int = 20
+    neighbours: int = 10
     """How many nearest neighbours each of the two searches nominates."""
     shift: int = 1
     """Largest shift that is undone, in pixels of the thumbnail; mirroring always is."""
@@ -126,7 +126,9 @@ def _compared(
     ours_in, theirs_in = groups[: len(ours)], groups[len(ours) :]
     kept = _first_of_each(theirs_in)
     count = rule.neighbours + 1  # a sample's own pixels may take one place
-    nominated = [most_alike(ours.coarse[chosen], theirs.coarse[kept], count, rule.shift)]
+    # a shift of less than half a coarse pixel needs no undoing to be among the most alike
+    shift = round(rule.shift * ours.coarse.shape[-1] / ours.thumbnails.shape[-1])
+    nominated = [most_alike(ours.coarse[chosen], theirs.coarse[kept], count, shift)]
     if ours.features is not None and theirs.features is not None:
         nominated.append(nearest(ours.features[chosen], theirs.features[kept], count))
     others = kept[torch.cat(nominated, dim=1)]

@@ -22,6 +22,7 @@ COARSE_SIDE = 8
 QUERIES, KEYS = 512, 16_384
 """How many queries and keys are worked on at a time."""
 
+_CONSTANT = 1e-3
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -61,8 +62,8 @@ def describe(images: Images, features: Tensor | None, batch_size: int = 512) -> 
 def agreement(a: Tensor, b: Tensor, shift: int) -> Tensor:
     """Return the best correlation of pairs of grey images [p, s, s] over shifts and mirroring: [p].
 
-    The images' overlap is compared, free of brightness and contrast. A constant image agrees with
-    nothing: 0.
+    Brightness goes from 0 to 1. The images' overlap is compared, free of brightness and contrast. A
+    constant image agrees with nothing: 0.
     """
     best = torch.zeros(len(a))
     for ours, theirs in _aligned(a, b, shift):
@@ -137,9 +138,8 @@ def _unit(rows: Tensor) -> Tensor:
     """Return rows without their mean, of length 1; constant rows become 0."""
     centred = rows - rows.mean(1, keepdim=True)
     length = centred.norm(dim=1, keepdim=True)
-    # what is left of a constant row is rounding
-    constant = length <= 1e-3 * rows.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    return torch.where(constant, 0.0, centred / length.clamp_min(1e-12))
+    # brightness goes from 0 to 1: what is left of a constant row is rounding
+    return centred.mul_(length.reciprocal().masked_fill_(length <= _CONSTANT, 0))
 
 
 def _stretch(grey: Tensor) -> Tensor:

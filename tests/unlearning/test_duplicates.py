@@ -226,6 +226,17 @@ def test_the_order_of_samples_changes_nothing(seed: int, random: object) -> None
         ) == tuple(sorted(orders[1][p] for p in part) for part in mixed.of([place]))
 
 
+def test_a_pixels_shift_of_larger_images_is_found_by_thumbnails_alone() -> None:
+    draws = generator(0, "larger")
+    smooth = functional.interpolate(torch.rand((300, 3, 7, 7), generator=draws), size=(48, 48))
+    pixels = (smooth * 200 + torch.rand((300, 3, 48, 48), generator=draws) * 30).to(torch.uint8)
+    planted = torch.cat([pixels[20:], shifted(pixels[:20], 1, 1)])
+    searched = describe(as_images(planted, torch.arange(300) % 10), None)
+    forget = describe(as_images(pixels[:20], torch.arange(20) % 10), None)
+    copies = find_copies(forget, searched, calibrate(searched))
+    assert split(copies, 20) == [([], [280 + member]) for member in range(20)]
+
+
 def test_many_equal_copies_do_not_crowd_out_a_shifted_one() -> None:
     images = random_pictures(3, 40, side=8)
     decoys = images.images[:1].expand(30, -1, -1, -1)
