@@ -102,7 +102,7 @@ class DeletionRequest(Base):
 
 
 class RequestSamples(Base):
-    """The only link from a request to its samples: one bitmap of ordinals."""
+    """The only link from a request to its own samples: one bitmap of ordinals."""
 
     __tablename__ = "request_samples"
 
@@ -118,7 +118,8 @@ class RequestCopies(Base):
 
     `byte_equal` and `near` are bitmaps of ordinals, training and hold-out ones. `included` counts
     the byte-equal copies that came into the forget set with the request. `searched_at` is null
-    until a worker has compared pixels; before that only equal files are known.
+    until a worker has compared pixels; before that only equal files are known. Like
+    `RequestSamples` it leads from a request to samples and is purged on the same schedule.
     """
 
     __tablename__ = "request_copies"
