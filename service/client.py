@@ -156,6 +156,10 @@ class ExpungeClient:
         """Yield deletion requests, newest first; filters: ``status``, ``model_id``, ``overdue``."""
         yield from self._pages("/v1/deletion-requests", filters)
 
+    def list_duplicates(self, request_id: str) -> Iterator[Json]:
+        """Yield copies of the requested samples under other ids, as far as they were found."""
+        yield from self._pages(f"/v1/deletion-requests/{request_id}/duplicates", {})
+
     def cancel(self, request_id: str) -> Json:
         """Withdraw a deletion request."""
         return self._json("POST", f"/v1/deletion-requests/{request_id}/cancel")

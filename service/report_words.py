@@ -64,8 +64,12 @@ def verdict_sentence(verdict: str, audit: Mapping[str, Any] | None) -> str:
     return "The measurements do not settle whether the samples' influence is gone." + _first(audit)
 
 
-def limits(audit: Mapping[str, Any] | None) -> list[str]:
-    """Return how far this report's measurements reach, in sentences."""
+def limits(audit: Mapping[str, Any] | None, notices: Sequence[str] = ()) -> list[str]:
+    """Return how far this report's measurements reach, in sentences; notices come first."""
+    return [*notices, *_limits_of(audit)]
+
+
+def _limits_of(audit: Mapping[str, Any] | None) -> list[str]:
     told = [_ONE_DIRECTION, _BYTES_REMOVED]
     if audit is None:
         return ["Nothing was measured: the verdict rests on how the model was made.", *told]

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from service.commitment import canonical_json
+from service.copy_words import copy_notices
 from service.errors import ServiceError
 from service.ledger.report_context import (
     ReportContext,
@@ -78,7 +79,7 @@ def sign_statement(statement: dict[str, Any], signer: Signer) -> SignedReport:
 
 
 def _predicate(context: ReportContext) -> dict[str, Any]:
-    audit = context.audit
+    audit, notices = context.audit, copy_notices(context.near_duplicates)
     return {
         "report": {
             "about": context.subject.kind,
@@ -108,7 +109,9 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "environment": context.environment,
         "what_this_proves": list(WHAT_THIS_PROVES),
         "what_this_does_not_prove": list(WHAT_THIS_DOES_NOT_PROVE),
-        "limits": limits(audit),
+        "near_duplicates": context.near_duplicates,
+        "notices": notices,
+        "limits": limits(audit, notices),
     }
 
 

@@ -175,6 +175,11 @@ class DeletionOrder(_Order):
     policy: str = Field(default="standard", max_length=100)
     ladder: list[Method] | None = Field(default=None, min_length=1, max_length=10)
     audit: Literal["references", "none"] = "references"
+    include_duplicates: Literal["none", "byte_equal"] = Field(
+        default="none",
+        description="`byte_equal`: training samples whose files equal a named one's are forgotten "
+        "too, under whatever id and label. They count into `num_samples` and the commitment.",
+    )
 
     @model_validator(mode="after")
     def _times_have_zones(self) -> "DeletionOrder":

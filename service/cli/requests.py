@@ -15,6 +15,10 @@ Url = Annotated[str | None, typer.Option(help="The service's address. [EXPUNGE_U
 Key = Annotated[
     str | None, typer.Option(help="API key. [EXPUNGE_API_KEY, or admin.key in EXPUNGE_HOME]")
 ]
+Rungs = Annotated[list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")]
+Duplicates = Annotated[
+    bool, typer.Option(help="Forget samples with equal files too, whatever their id.")
+]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
 
@@ -106,10 +110,9 @@ def forget(
     regulation: Annotated[str, typer.Option(help="gdpr, uk_gdpr, ccpa or other.")] = "gdpr",
     submitted: Annotated[str | None, typer.Option(help="When the person asked, ISO 8601.")] = None,
     policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
-    method: Annotated[
-        list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")
-    ] = None,
+    method: Rungs = None,
     audit: Annotated[str, typer.Option(help="references or none.")] = "references",
+    duplicates: Duplicates = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -129,6 +132,7 @@ def forget(
         "policy": policy,
         "ladder": method,
         "audit": audit,
+        "include_duplicates": "byte_equal" if duplicates else None,
     }
     output = Output(as_json=as_json)
     _show(output, "Request", calls.forget(output, body, url, key, follow=follow))

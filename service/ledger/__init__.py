@@ -7,6 +7,7 @@ from service.ledger.audits import open_audit
 from service.ledger.completing import (
     complete,
 )
+from service.ledger.copies import copy_counts, list_copies
 from service.ledger.jobs import (
     claim,
     fail,
@@ -30,7 +31,9 @@ from service.ledger.orders import (
     AuditOrder,
     Caller,
     Claim,
+    CopyCounts,
     DatasetDraft,
+    FoundCopy,
     JobError,
     JobPackage,
     ModelDraft,
@@ -116,7 +119,9 @@ __all__ = [
     "Caller",
     "ChainCheck",
     "Claim",
+    "CopyCounts",
     "DatasetDraft",
+    "FoundCopy",
     "JobError",
     "JobPackage",
     "LogPosition",
@@ -140,6 +145,7 @@ __all__ = [
     "claim",
     "class_counts",
     "complete",
+    "copy_counts",
     "current_version",
     "dispatch",
     "due_at",
@@ -159,6 +165,7 @@ __all__ = [
     "get_version",
     "iso",
     "list_audits",
+    "list_copies",
     "list_datasets",
     "list_events",
     "list_jobs",

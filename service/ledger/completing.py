@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from service.commitment import canonical_json
 from service.database import now
 from service.ledger.closing import close_without_audit, promote_first
+from service.ledger.copies import KEY, keep_found
 from service.ledger.graph import queue_dependents
 from service.ledger.jobs import fenced
 from service.ledger.orders import Claim
@@ -31,6 +32,7 @@ from service.tables import (
 )
 
 Publish = Callable[[ReportContext], SignedReport]
+_NOT_KEPT = ("audits", "figures", KEY)  # what reports, and the ledger's own tables, hold
 
 
 def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Publish) -> bool:
@@ -49,7 +51,7 @@ def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Pu
     canonical_json(result)  # refuses NaN before anything is written
     move(session, job, JobStatus.COMPLETED, attempt=job.attempt)
     job.finished_at, job.error = now(session), None
-    job.result = {key: value for key, value in result.items() if key not in ("audits", "figures")}
+    job.result = {key: value for key, value in result.items() if key not in _NOT_KEPT}
     session.flush()
     try:
         _apply(session, job, result, publish)
@@ -68,12 +70,15 @@ def _apply(session: Session, job: Job, result: dict[str, Any], publish: Publish)
     elif job.kind == JobKind.UNLEARN:
         run = _apply_candidate(session, job, result)
         if run.audit == "none":
+            result = keep_found(session, job, run, result)
             close_without_audit(session, run, result, publish)
         queue_dependents(session, job)
     elif job.run_id is not None:
-        settle_run(session, session.get_one(Run, job.run_id), result, publish)
+        run = session.get_one(Run, job.run_id)
+        settle_run(session, run, keep_found(session, job, run, result), publish)
     else:
-        settle_audit(session, session.get_one(Audit, job.audit_id), result, publish)
+        audit = session.get_one(Audit, job.audit_id)
+        settle_audit(session, audit, keep_found(session, job, audit, result), publish)
 
 
 def _apply_check(session: Session, job: Job, result: dict[str, Any]) -> None:

@@ -155,6 +155,7 @@ def _context(
         policy_version=owner.policy["version"],
         policy_digest=owner.policy_digest,
         audit=result.get("audits", {}).get(key),
+        near_duplicates=result.get("copies", {}).get(key),
         figures=_figures(result, key),
         environment=result.get("environment") or {},
         residual_copies=residual_copies(session, owner, scene.references),

@@ -65,7 +65,10 @@ class ModelDraft:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOrder:
-    """A wish to forget; `submitted_time` is when the data subject asked (default: now)."""
+    """A wish to forget; `submitted_time` is when the data subject asked (default: now).
+
+    `include_duplicates`: whether training samples whose files equal a named one's come too.
+    """
 
     model_id: uuid.UUID
     sample_ids: Sequence[str]
@@ -75,6 +78,7 @@ class RequestOrder:
     policy: str = "standard"
     ladder: Sequence[str] = DEFAULT_LADDER
     audit: str = "references"
+    include_duplicates: Literal["none", "byte_equal"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,30 @@ class AuditOrder:
     label: str
     base_version: int | None = None
     policy: str = "standard"
+
+
+@dataclass(frozen=True)
+class CopyCounts:
+    """How many copies of a request's samples are left outside its forget set.
+
+    `near` is null until a worker has searched; `in_holdout` counts both kinds; `included` those
+    that came into the forget set with the request.
+    """
+
+    byte_equal: int
+    near: int | None
+    in_holdout: int
+    included: int = 0
+
+
+class FoundCopy(NamedTuple):
+    """One copy; `erased` says whether it was accepted for erasure since."""
+
+    sample_id: str
+    label: int
+    split: str
+    kind: Literal["byte_equal", "near"]
+    erased: bool
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
     model = session.get_one(Model, job.model_id)
     dataset = session.get_one(Dataset, model.dataset_id)
     owner = _owner(session, job)
-    roles = _roles(session, job, owner, dataset)
+    roles = package_roles(session, job)
     included = BitMap.union(BitMap(), *roles.values())
     spec = _common(job, model, dataset)
     if owner is None:
@@ -56,7 +56,7 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
     elif job.kind == JobKind.REFERENCE:
         spec |= {"seeds": job.parameters["seeds"]}
     elif job.kind == JobKind.UNLEARN and isinstance(owner, Run):
-        spec |= _unlearn(session, job, owner)
+        spec |= _unlearn(session, job, owner, included)
     else:
         spec |= _audit(session, owner, model, included)
     return JobPackage(
@@ -73,10 +73,13 @@ def _owner(session: Session, job: Job) -> Run | Audit | None:
     return None if job.audit_id is None else session.get_one(Audit, job.audit_id)
 
 
-def _roles(session: Session, job: Job, owner: Run | Audit | None, dataset: Dataset) -> Roles:
-    """Return the ordinals of each role that this kind of job gets; the sets are disjoint."""
+def package_roles(session: Session, job: Job) -> Roles:
+    """Return the ordinals of each role that this job gets; the sets are disjoint."""
+    owner = _owner(session, job)
     if owner is None:
         return {}
+    model = session.get_one(Model, job.model_id)
+    dataset = session.get_one(Dataset, model.dataset_id)
     roles: Roles = {"retain": retain_set(session, owner)}
     if job.kind == JobKind.REFERENCE:
         return roles
@@ -103,9 +106,11 @@ def _common(job: Job, model: Model, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _unlearn(session: Session, job: Job, run: Run) -> dict[str, Any]:
+def _unlearn(session: Session, job: Job, run: Run, included: BitMap) -> dict[str, Any]:
     base = session.get_one(ModelVersion, run.base_version_id)
-    return {
+    # copies are searched for in the audit; without one, here
+    sets = {"forget_sets": _forget_sets(session, run, included)} if run.audit == "none" else {}
+    return sets | {
         "method": job.parameters["method"],
         "hyperparameters": job.parameters["hyperparameters"],
         "seed": job.parameters["seed"],
@@ -119,9 +124,8 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
     candidate: ModelVersion | Audit
     if isinstance(owner, Run):
         candidate = session.get_one(ModelVersion, owner.candidate_version_id)
-        sets = samples_of(session, [request.id for request in requests_of(session, owner)])
     else:
-        candidate, sets = owner, {owner.id: unpack(owner.forget)}
+        candidate = owner
     count = owner.policy["looks"][owner.look - 1]
     references = usable_references(session, model, owner.retain_digest)[:count]
     erased = unpack(owner.erased) | unpack(owner.forget)
@@ -139,11 +143,19 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
             }
             for row in references
         ],
-        "forget_sets": {str(key): _positions(value, included) for key, value in sets.items()},
+        "forget_sets": _forget_sets(session, owner, included),
         "erased": _positions(erased, included),
         "policy": owner.policy,
         "look": owner.look,
     }
+
+
+def _forget_sets(session: Session, owner: Run | Audit, included: BitMap) -> dict[str, list[int]]:
+    """Return the positions of each request's samples, or of the audit's own."""
+    sets = {owner.id: unpack(owner.forget)}
+    if isinstance(owner, Run):
+        sets = samples_of(session, [request.id for request in requests_of(session, owner)])
+    return {str(key): _positions(value, included) for key, value in sets.items()}
 
 
 def _positions(ordinals: BitMap, included: BitMap) -> list[int]:

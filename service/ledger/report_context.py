@@ -87,6 +87,9 @@ class ReportContext:
     is `none`. `figures`: [{name, title, alt, sha256, media_type, uri, table}]. `environment` is the
     auditing worker's. `fingerprint_before` is the data set's as registered; `retain_digest` names
     the retain set R, `num_retain` and `num_erased` count R and E as this run froze them.
+    `near_duplicates`: {byte_equal, near, in_holdout, included}, the copies of the samples left in R
+    and in the hold-out, and those that came into the forget set with the request; `near` is null
+    where nobody compared pixels, all is where nobody looked.
     """
 
     tenant_id: uuid.UUID
@@ -122,6 +125,7 @@ class ReportContext:
     environment: dict[str, Any]
     residual_copies: tuple[ResidualCopy, ...]
     log: LogPosition
+    near_duplicates: dict[str, int | None] | None = None
 
 
 @dataclass(frozen=True)

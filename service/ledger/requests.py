@@ -1,13 +1,16 @@
 """Deletion requests come in here, and may be withdrawn until they are closed."""
 
 import uuid
+from dataclasses import replace
 
+from pyroaring import BitMap
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
 from service.commitment import merkle_root, new_salt
 from service.database import now
 from service.errors import Conflict
+from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.log import take_turn
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import finish_run, plan_run, requests_of, restart_without_lost
@@ -29,6 +32,9 @@ from service.tables import DeletionRequest, RequestSamples, RequestStatus, Run, 
 def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
     """Accept a request: its samples come into E for ever, and a run is planned if none is active.
 
+    Training samples whose files equal a named one's are counted, and come too where the order says
+    so: then they are in the forget set, the commitment and E like any other.
+
     Raises:
         NotFound: the model.
         Conflict: `model_rejected`, `already_erased` or `already_requested` for this model.
@@ -40,16 +46,25 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
     check_terms(order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
+    copies, in_holdout = equal_files(session, model, ordinals)
+    included = copies if order.include_duplicates == "byte_equal" else BitMap()
+    if included:
+        names = sample_ids_of(session, model.dataset_id, included)
+        order = replace(order, sample_ids=[*order.sample_ids, *names])
+        ordinals |= included
     refuse_emptying(session, model, ordinals)
     request = _new_request(session, caller, order, len(ordinals))
     session.add(request)
     session.flush()
+    left = copies - included
+    add_copies(session, request, left | in_holdout, len(included))
     samples = RequestSamples(
         request_id=request.id, tenant_id=caller.tenant_id, ordinals=pack(ordinals)
     )
     session.add(samples)
     total = add_erased(session, model.dataset_id, ordinals)
     facts = {"samples": len(ordinals), "commitment": request.commitment_root, "erased": total}
+    facts |= {"equal_copies_included": len(included), "equal_copies_left": len(left)}
     record(session, request, "received", caller.actor, **facts)
     plan_run(session, model.id)
     return request

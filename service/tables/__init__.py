@@ -20,7 +20,7 @@ from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Reference
 from service.tables.models import Model, ModelVersion
-from service.tables.requests import Audit, DeletionRequest, RequestSamples, Run
+from service.tables.requests import Audit, DeletionRequest, RequestCopies, RequestSamples, Run
 
 __all__ = [
     "ApiKey",
@@ -41,6 +41,7 @@ __all__ = [
     "Reference",
     "ReferenceState",
     "Report",
+    "RequestCopies",
     "RequestSamples",
     "RequestStatus",
     "Run",

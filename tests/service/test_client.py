@@ -89,6 +89,15 @@ def test_pages_are_read_to_the_end() -> None:
     assert "split" not in asked[0].url.params
 
 
+def test_copies_of_a_request_are_read_to_the_end() -> None:
+    handle, asked = script(
+        {"items": [{"n": 1}], "next_cursor": "7"}, {"items": [{"n": 2}], "next_cursor": None}
+    )
+    with connect(handle) as client:
+        assert [item["n"] for item in client.list_duplicates("r")] == [1, 2]
+    assert {request.url.path for request in asked} == {"/v1/deletion-requests/r/duplicates"}
+
+
 def test_files_travel_beside_their_order(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"tensors")

@@ -7,11 +7,14 @@ from typing import Any
 from unlearning.methods import Method, get_method
 from unlearning.problem import Problem
 from worker.errors import UsageFailure
+from worker.execution import copies
 from worker.execution.context import Execution
 
 
 def run(execution: Execution) -> dict[str, Any]:
     """Apply the method to the base model; seconds are of the method's call alone.
+
+    Where no audit follows, the copies of the forget samples are looked for here.
 
     Raises:
         UsageFailure: The method or one of its hyperparameters is unknown.
@@ -35,6 +38,7 @@ def run(execution: Execution) -> dict[str, Any]:
             "hyperparameters": asdict(method),
         },
         "seed": int(spec["seed"]),
+        **copies.search(execution, "base"),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.cli import main
+from service.cli import calls, main
 from service.cli.connection import find_key
 from service.cli.operating import ensure_admin_key
 from service.cli.output import CommandFailed, Exit, Output
@@ -94,6 +94,22 @@ def test_json_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> No
     arguments = ("--dataset", NO_REQUEST, "--architecture", "expunge:mlp", "--weights", "w")
     bad = ("register-model", "m", *arguments, "--preprocessing", "{mean: 0}")
     assert run(monkeypatch, *bad) == Exit.USAGE
+
+
+@pytest.mark.parametrize(("option", "sent"), [((), None), (("--duplicates",), "byte_equal")])
+def test_equal_files_are_forgotten_too_where_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+    sent: str | None,
+) -> None:
+    def forget(_output: Output, order: dict[str, Any], *_: object, **__: object) -> dict[str, Any]:
+        return order
+
+    monkeypatch.setattr(calls, "forget", forget)
+    arguments = ("forget", NO_REQUEST, "--sample", "s0", *option)
+    order = run_json(monkeypatch, capsys, *arguments)
+    assert order["include_duplicates"] == sent
 
 
 def test_keys_need_a_current_schema(
