@@ -35,11 +35,12 @@ from benchmarks.letters import letters
 from unlearning.audit import Policy
 from unlearning.audit.measurement import METRICS_VERSION
 from unlearning.calibration import SUSPECTS, Draw, DrawPlan, clustered_rate, digits, run_draw
+from unlearning.calibration.draws import Scope
 from unlearning.calibration.suspects import RETRAINED
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 BENCHES = {"digits": digits, "letters": letters}
-DRAWS = {"class": 18, "instance": 9}
+DRAWS: dict[Scope, int] = {"class": 18, "instance": 9}
 """Draws of each data set by scope: the stated subset."""
 FIRST_SEED = 70_000
 """Seeds of the calibration; no choice of a rule may ever look at seeds from here on."""
@@ -49,11 +50,11 @@ FEWEST_RETRAINS, FEWEST_IMPOSTORS = 200, 100
 Entry = dict[str, Any]
 
 
-def plans(draws: dict[str, int]) -> list[DrawPlan]:
+def plans(draws: dict[Scope, int]) -> list[DrawPlan]:
     """List the draws, data sets and scopes in turn, so that an interrupted log is balanced."""
     rounds = range(max(draws.values()))
     return [
-        DrawPlan(bench=bench, scope=scope, seed=FIRST_SEED + number)  # type: ignore[arg-type]
+        DrawPlan(bench=bench, scope=scope, seed=FIRST_SEED + number)
         for number, bench, scope in itertools.product(rounds, BENCHES, draws)
         if number < draws[scope]
     ]

@@ -36,6 +36,7 @@ from benchmarks.letters import letters
 from unlearning.audit import AuditResult, Policy
 from unlearning.audit.measurement import METRICS_VERSION
 from unlearning.calibration import Draw, DrawPlan, digits
+from unlearning.calibration.draws import Scope
 from unlearning.methods import get_method
 from unlearning.problem import Problem
 
@@ -69,11 +70,10 @@ Entry = dict[str, Any]
 
 def plans(draws: int, benches: Sequence[str]) -> list[DrawPlan]:
     """List the draws of every data set and scope."""
+    scopes: tuple[Scope, ...] = ("class", "instance")
     return [
-        DrawPlan(  # type: ignore[arg-type]  # the scopes are literals
-            bench=bench, scope=scope, seed=FIRST_SEED + number, originals=1, retrained=0
-        )
-        for number, bench, scope in itertools.product(range(draws), benches, ("class", "instance"))
+        DrawPlan(bench=bench, scope=scope, seed=FIRST_SEED + number, originals=1, retrained=0)
+        for number, bench, scope in itertools.product(range(draws), benches, scopes)
     ]
 
 

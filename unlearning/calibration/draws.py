@@ -19,6 +19,8 @@ from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, generator
 from unlearning.training import train_from_recipe
 
+Scope = Literal["class", "instance"]
+
 NUM_WRONG = 40
 """Training labels that are wrong in a draw of mislabelled samples."""
 NUM_ASKED = 20
@@ -31,7 +33,7 @@ class DrawPlan:
     """What a draw is made of; equal plans give equal draws on one machine."""
 
     bench: str
-    scope: Literal["class", "instance"]
+    scope: Scope
     seed: int
     originals: int = 3
     retrained: int = 4
