@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.commitment import canonical_json
 from service.database import now
-from service.ledger.closing import close_without_audit, promote_first
+from service.ledger.closing import promote_first
 from service.ledger.graph import queue_dependents
 from service.ledger.jobs import fenced
 from service.ledger.orders import Claim
@@ -16,6 +16,7 @@ from service.ledger.planning import plan_run
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.settling import settle_audit, settle_run
 from service.ledger.states import move, record
+from service.ledger.trials import settle_trial
 from service.tables import (
     Audit,
     Job,
@@ -66,10 +67,10 @@ def _apply(session: Session, job: Job, result: dict[str, Any], publish: Publish)
         _apply_references(session, job, result)
         queue_dependents(session, job)
     elif job.kind == JobKind.UNLEARN:
-        run = _apply_candidate(session, job, result)
-        if run.audit == "none":
-            close_without_audit(session, run, result, publish)
+        _apply_candidate(session, job, result)
         queue_dependents(session, job)
+    elif job.kind == JobKind.TRIAL:
+        settle_trial(session, job, result)
     elif job.run_id is not None:
         settle_run(session, session.get_one(Run, job.run_id), result, publish)
     else:
@@ -102,7 +103,7 @@ def _apply_references(session: Session, job: Job, result: dict[str, Any]) -> Non
         move(session, row, ReferenceState.READY, seed=row.seed, sha256=row.weights_sha256)
 
 
-def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
+def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> None:
     """Add the candidate as the model's next version."""
     run = session.get_one(Run, job.run_id)
     artifact = result["artifacts"][result["artifact"]]
@@ -127,4 +128,3 @@ def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
     run.candidate_version_id = version.id
     name, sha256 = result["method"]["name"], version.weights_sha256
     record(session, version, "made", number=version.number, method=name, sha256=sha256)
-    return run

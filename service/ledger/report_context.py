@@ -83,10 +83,12 @@ class ReportContext:
     `method`: {name, version, hyperparameters, seed, seconds, environment}, null for an audit.
     `tries`: one entry per audited candidate, {rung, method, look, seconds, retrain_ratio,
     retrain_ratio_with_references, audits: {request id: {verdict, influence}}, started_at,
-    finished_at}; only this request's audits. `audit`: AuditResult JSON, null where the audit level
-    is `none`. `figures`: [{name, title, alt, sha256, media_type, uri, table}]. `environment` is the
-    auditing worker's. `fingerprint_before` is the data set's as registered; `retain_digest` names
-    the retain set R, `num_retain` and `num_erased` count R and E as this run froze them.
+    finished_at}; only this request's audits. `audit`: AuditResult JSON; where the audit level is
+    `none` or `qualified`, that of the reference-free checks. `qualification` is what a QUALIFIED
+    verdict rests on, as `service.ledger.qualified.citation` gives it. `figures`: [{name, title,
+    alt, sha256, media_type, uri, table}]. `environment` is the auditing worker's.
+    `fingerprint_before` is the data set's as registered; `retain_digest` names the retain set R,
+    `num_retain` and `num_erased` count R and E as this run froze them.
     """
 
     tenant_id: uuid.UUID
@@ -122,6 +124,7 @@ class ReportContext:
     environment: dict[str, Any]
     residual_copies: tuple[ResidualCopy, ...]
     log: LogPosition
+    qualification: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
