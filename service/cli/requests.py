@@ -109,7 +109,7 @@ def forget(
     method: Annotated[
         list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")
     ] = None,
-    audit: Annotated[str, typer.Option(help="references or none.")] = "references",
+    audit: Annotated[str, typer.Option(help="references, qualified or none.")] = "references",
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
