@@ -29,6 +29,33 @@ PLANTED = (0, 4, 8, 12)
 SEEDS = [31, 32, 33]
 
 
+POLICY = Policy.standard().to_dict()
+SPEC = {
+    "kind": "trial",
+    "job_id": "0",
+    "attempt": 1,
+    "threads": 1,
+    "device": "cpu",
+    "model": {
+        "architecture": ARCHITECTURE,
+        "kwargs": KWARGS,
+        "classifier": "head",
+        "num_classes": CLASSES,
+        "preprocessing": PREPROCESSING,
+    },
+    "recipe": {"epochs": 3, "batch_size": 16, "shift": 0, "peak_lr": 0.3},
+    "cache_dir": None,
+    "trial": "t",
+    "method": "finetune",
+    "hyperparameters": {},
+    "seed": 3,
+    "original_seed": 30,
+    "reference_seeds": SEEDS,
+    "policy": POLICY | {"looks": [3], "relearning": {"cap": 3, "references": 1}},
+    "look": 1,
+}
+
+
 def ignore(progress: Progress) -> None:
     assert progress.step <= progress.total
 
@@ -48,35 +75,13 @@ def spec_of(tmp_path: Path, kind: str) -> dict[str, Any]:
         for number, row in enumerate(images)
     ]
     write_samples(rows, workdir / "samples.arrow")
-    policy = Policy.standard().to_dict()
     original = {"original": str(base), "original_sha256": digest_file(base)}
     return {
-        "kind": "trial",
-        "job_id": "0",
-        "attempt": 1,
+        **SPEC,
         "workdir": str(workdir),
-        "threads": 1,
-        "device": "cpu",
         "samples": str(workdir / "samples.arrow"),
         "data_root": str(tmp_path / "data"),
-        "model": {
-            "architecture": ARCHITECTURE,
-            "kwargs": KWARGS,
-            "classifier": "head",
-            "num_classes": CLASSES,
-            "preprocessing": PREPROCESSING,
-        },
-        "recipe": {"epochs": 3, "batch_size": 16, "shift": 0, "peak_lr": 0.3},
-        "cache_dir": None,
-        "trial": "t",
         "trial_kind": kind,
-        "method": "finetune",
-        "hyperparameters": {},
-        "seed": 3,
-        "original_seed": 30,
-        "reference_seeds": SEEDS,
-        "policy": policy | {"looks": [3], "relearning": {"cap": 3, "references": 1}},
-        "look": 1,
         **(original if kind == "class" else {}),
     }
 

@@ -5,7 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -98,7 +98,7 @@ class _Trials:
         self.state = state
         self.asked: list[tuple[str, str, dict[str, object]]] = []
 
-    def __enter__(self) -> "_Trials":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
