@@ -114,6 +114,8 @@ def _retrained(audit: Mapping[str, Any] | None) -> str:
     )
     if audit is None:
         return sentence
+    if not audit.get("num_references"):
+        return f"{sentence} The attached checks without references say {audit['verdict']}."
     return f"{sentence} The attached audit says {audit['verdict']}."
 
 

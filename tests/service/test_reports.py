@@ -132,6 +132,8 @@ def test_a_pass_names_its_bound_and_a_retraining_its_attached_audit(
     assert "at most 0.17" in verdict_sentence("PASS", audit_result)
     assert "audit says PASS" in verdict_sentence("RETRAINED", audit_result)
     assert "audit" not in verdict_sentence("RETRAINED", None)
+    unreferenced = {**audit_result, "num_references": 0, "verdict": "INCONCLUSIVE"}
+    assert "without references say INCONCLUSIVE" in verdict_sentence("RETRAINED", unreferenced)
 
 
 def test_a_figure_that_was_not_measured_is_never_signed(
