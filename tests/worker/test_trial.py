@@ -51,7 +51,8 @@ SPEC = {
     "seed": 3,
     "original_seed": 30,
     "reference_seeds": SEEDS,
-    "policy": POLICY | {"looks": [3], "relearning": {"cap": 3, "references": 1}},
+    "policy": POLICY
+    | {"looks": [3], "relearning": POLICY["relearning"] | {"cap": 3, "references": 1}},
     "look": 1,
 }
 
