@@ -14,7 +14,10 @@ from typing import Any, Self, cast
 
 import httpx2
 
+from service.client_errors import ExpungeProblem, WaitTimeout
 from service.event_stream import Event, parse_events
+
+__all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
 
 ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
@@ -23,29 +26,6 @@ Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress"})
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
 _READ_TIMEOUT_S = 60.0
-
-
-class ExpungeProblem(Exception):
-    """The service refused or failed; ``code`` is stable, see docs/problems.md.
-
-    Attributes:
-        status: HTTP status; 0 when there was no answer.
-        code: Stable code.
-        detail: What is wrong, in words.
-        document: The whole problem document.
-    """
-
-    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
-        self.status = status
-        self.code = str(document.get("code", "unknown"))
-        self.detail = str(document.get("detail", "The service gave no reason."))
-        self.document = dict(document)
-        places = [f"{e['pointer']}: {e['detail']}" for e in self.document.get("errors", [])]
-        super().__init__("\n  ".join([f"{self.code}: {self.detail}", *places]))
-
-
-class WaitTimeout(TimeoutError):
-    """The request or audit did not close in time."""
 
 
 class ExpungeClient:
@@ -183,6 +163,31 @@ class ExpungeClient:
     def get_audit(self, audit_id: str) -> Json:
         """Return an audit."""
         return self._json("GET", f"/v1/audits/{audit_id}")
+
+    def qualify(self, model_id: str, method: str, **fields: object) -> Json:
+        """Start the trials of a method on a model.
+
+        Further fields as in the API: ``policy``, ``trials``, ``kinds``, ``seed``.
+        """
+        order = {"method": method, **fields}
+        return self._json("POST", f"/v1/models/{model_id}/qualifications", order)
+
+    def get_qualification(self, model_id: str, qualification_id: str) -> Json:
+        """Return a qualification with its trials."""
+        return self._json("GET", f"/v1/models/{model_id}/qualifications/{qualification_id}")
+
+    def qualifications(self, model_id: str) -> list[Json]:
+        """Return all qualifications of a model, newest first, failed and expired ones too."""
+        return list(self._pages(f"/v1/models/{model_id}/qualifications", {}))
+
+    def wait_for_qualification(
+        self, model_id: str, qualification_id: str, timeout_s: float = 86_400
+    ) -> Json:
+        """Return a qualification once its trials are over; see its ``state``."""
+        deadline = time.monotonic() + timeout_s
+        while (found := self.get_qualification(model_id, qualification_id))["state"] == "running":
+            _sleep_until(deadline, 1.0)
+        return found
 
     def follow(self, key: str, *, kind: str = "request") -> Iterator[Event]:
         """Yield events until it is closed; a broken connection is taken up where it broke."""

@@ -12,6 +12,10 @@ _TAGS = [
     {"name": "models", "description": "Trained classifiers and their versions."},
     {"name": "deletion requests", "description": "Ask a model to forget samples."},
     {"name": "audits", "description": "Have a candidate made elsewhere audited."},
+    {
+        "name": "qualifications",
+        "description": "Try a method on a model, so that erasures need no references.",
+    },
     {"name": "reports", "description": "Signed reports and their figures."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]

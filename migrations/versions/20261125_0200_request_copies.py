@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "202611250200"
-down_revision: str | None = "202611230903"
+down_revision: str | None = "202611250100"
 branch_labels: str | None = None
 depends_on: str | None = None
 

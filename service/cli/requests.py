@@ -34,7 +34,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("register-dataset")(register_dataset)
     app.command("register-model")(register_model)
-    for command in (forget, status, report):
+    for command in (qualify, forget, status, report):
         app.command()(command)
     settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     app.command(context_settings=settings)(verify)
@@ -97,6 +97,29 @@ def register_model(
     _show(output, "Model", calls.register_model(body, weights, url, key, wait=wait))
 
 
+def qualify(
+    *,
+    model_id: Annotated[UUID, typer.Argument(help="The model to try the method on.")],
+    method: Annotated[str, typer.Argument(help="muda, distilled_recovery or finetune.")],
+    trials: Annotated[int, typer.Option(help="Each trains the first look's references.")] = 10,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="class or mislabelled; repeat. Default: both.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
+    seed: Annotated[int | None, typer.Option(help="Draws the trials; default: drawn.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the trials are over.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Try a method on a model, so that requests with --audit qualified need no references."""
+    from service.cli import calls
+
+    body = {"trials": trials, "kinds": kind, "policy": policy, "seed": seed}
+    made = calls.qualify(model_id, method, body, url, key, wait=wait)
+    _show(Output(as_json=as_json), "Qualification", made)
+
+
 def forget(
     *,
     model_id: Annotated[UUID, typer.Argument(help="The model that must forget.")],
@@ -111,7 +134,7 @@ def forget(
     submitted: Annotated[str | None, typer.Option(help="When the person asked, ISO 8601.")] = None,
     policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
     method: Rungs = None,
-    audit: Annotated[str, typer.Option(help="references or none.")] = "references",
+    audit: Annotated[str, typer.Option(help="references, qualified or none.")] = "references",
     duplicates: Duplicates = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,

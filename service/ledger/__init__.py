@@ -25,9 +25,11 @@ from service.ledger.log import (
     verify_chain,
 )
 from service.ledger.orders import (
+    APPROXIMATE_METHODS,
     AUDIT_LEVELS,
     DEFAULT_LADDER,
     METHODS,
+    TRIAL_KINDS,
     AuditOrder,
     Caller,
     Claim,
@@ -39,6 +41,7 @@ from service.ledger.orders import (
     ModelDraft,
     PackageRow,
     Page,
+    QualificationOrder,
     RequestOrder,
     SampleRow,
     SweepResult,
@@ -56,13 +59,16 @@ from service.ledger.progress import (
     Progress,
     audit_progress_of,
     progress_of,
+    qualification_progress_of,
 )
+from service.ledger.qualifications import open_qualification
 from service.ledger.reading import (
     current_version,
     get_audit,
     get_dataset,
     get_job,
     get_model,
+    get_qualification,
     get_report,
     get_request,
     get_run,
@@ -71,6 +77,7 @@ from service.ledger.reading import (
     list_datasets,
     list_jobs,
     list_models,
+    list_qualifications,
     list_requests,
     list_versions,
     report_of_audit,
@@ -108,13 +115,16 @@ from service.ledger.sweeping import (
     sweep,
 )
 from service.ledger.terms import DUE_RULES, due_at
+from service.ledger.trials import trials_of
 
 __all__ = [
+    "APPROXIMATE_METHODS",
     "AUDIT_LEVELS",
     "DEFAULT_LADDER",
     "DUE_RULES",
     "METHODS",
     "MOVES",
+    "TRIAL_KINDS",
     "AuditOrder",
     "Caller",
     "ChainCheck",
@@ -129,6 +139,7 @@ __all__ = [
     "PackageRow",
     "Page",
     "Progress",
+    "QualificationOrder",
     "ReferenceFacts",
     "ReportContext",
     "RequestOrder",
@@ -159,6 +170,7 @@ __all__ = [
     "get_dataset",
     "get_job",
     "get_model",
+    "get_qualification",
     "get_report",
     "get_request",
     "get_run",
@@ -170,15 +182,18 @@ __all__ = [
     "list_events",
     "list_jobs",
     "list_models",
+    "list_qualifications",
     "list_requests",
     "list_samples",
     "list_versions",
     "log_position",
     "open_audit",
+    "open_qualification",
     "open_request",
     "plan_run",
     "progress_of",
     "purge_references",
+    "qualification_progress_of",
     "record_event",
     "register_dataset",
     "register_model",
@@ -187,5 +202,6 @@ __all__ = [
     "report_of_audit",
     "report_of_request",
     "sweep",
+    "trials_of",
     "verify_chain",
 ]

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.commitment import canonical_json
 from service.database import now
-from service.ledger.closing import close_without_audit, promote_first
+from service.ledger.closing import promote_first
 from service.ledger.copies import KEY, keep_found
 from service.ledger.graph import queue_dependents
 from service.ledger.jobs import fenced
@@ -17,6 +17,7 @@ from service.ledger.planning import plan_run
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.settling import settle_audit, settle_run
 from service.ledger.states import move, record
+from service.ledger.trials import settle_trial
 from service.tables import (
     Audit,
     Job,
@@ -68,11 +69,10 @@ def _apply(session: Session, job: Job, result: dict[str, Any], publish: Publish)
         _apply_references(session, job, result)
         queue_dependents(session, job)
     elif job.kind == JobKind.UNLEARN:
-        run = _apply_candidate(session, job, result)
-        if run.audit == "none":
-            result = keep_found(session, job, run, result)
-            close_without_audit(session, run, result, publish)
+        _apply_candidate(session, job, result)
         queue_dependents(session, job)
+    elif job.kind == JobKind.TRIAL:
+        settle_trial(session, job, result)
     elif job.run_id is not None:
         run = session.get_one(Run, job.run_id)
         settle_run(session, run, keep_found(session, job, run, result), publish)
@@ -107,7 +107,7 @@ def _apply_references(session: Session, job: Job, result: dict[str, Any]) -> Non
         move(session, row, ReferenceState.READY, seed=row.seed, sha256=row.weights_sha256)
 
 
-def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
+def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> None:
     """Add the candidate as the model's next version."""
     run = session.get_one(Run, job.run_id)
     artifact = result["artifacts"][result["artifact"]]
@@ -132,4 +132,3 @@ def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
     run.candidate_version_id = version.id
     name, sha256 = result["method"]["name"], version.weights_sha256
     record(session, version, "made", number=version.number, method=name, sha256=sha256)
-    return run

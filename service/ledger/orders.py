@@ -13,7 +13,15 @@ METHODS = ("muda", "distilled_recovery", "finetune", "retrain")
 
 DEFAULT_LADDER = ("muda", "distilled_recovery", "retrain")
 
-AUDIT_LEVELS = ("references", "none")
+RETRAIN = "retrain"
+
+APPROXIMATE_METHODS = tuple(method for method in METHODS if method != RETRAIN)
+"""Methods that a qualification can be about; retraining is exact and needs none."""
+
+AUDIT_LEVELS = ("references", "qualified", "none")
+
+TRIAL_KINDS = ("class", "mislabelled")
+"""Trial erasures: a class left out, and samples planted with wrong labels."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,18 @@ class AuditOrder:
     label: str
     base_version: int | None = None
     policy: str = "standard"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualificationOrder:
+    """A wish to qualify a method on a model by trial erasures, dealt to the kinds in turn."""
+
+    model_id: uuid.UUID
+    method: str
+    policy: str = "standard"
+    trials: int = 10
+    kinds: Sequence[str] = TRIAL_KINDS
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from service.bitmaps import unpack
 from service.errors import Conflict
 from service.ledger.orders import Claim, JobPackage, PackageRow
-from service.ledger.planning import requests_of, retain_set
+from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
 from service.ledger.references import cache_key, usable_references
 from service.ledger.samples import samples_of
+from service.ledger.trials import trial_of, trial_retain_set, trial_spec
 from service.tables import (
     Audit,
     Dataset,
@@ -46,6 +47,8 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
         raise Conflict("claim_lost", "The job is no longer this worker's.")
     model = session.get_one(Model, job.model_id)
     dataset = session.get_one(Dataset, model.dataset_id)
+    if job.kind == JobKind.TRIAL:
+        return _trial(session, job, model, dataset)
     owner = _owner(session, job)
     roles = package_roles(session, job)
     included = BitMap.union(BitMap(), *roles.values())
@@ -56,15 +59,39 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
     elif job.kind == JobKind.REFERENCE:
         spec |= {"seeds": job.parameters["seeds"]}
     elif job.kind == JobKind.UNLEARN and isinstance(owner, Run):
-        spec |= _unlearn(session, job, owner, included)
+        spec |= _unlearn(session, job, owner)
     else:
         spec |= _audit(session, owner, model, included)
     return JobPackage(
         spec=spec,
         samples=_rows(session, dataset, roles, included),
         data_root=dataset.root,
-        cache_key=None if owner is None else cache_key(model.id, owner.retain_digest),
+        cache_key=_cache_key(model, owner),
     )
+
+
+def _trial(session: Session, job: Job, model: Model, dataset: Dataset) -> JobPackage:
+    """Return the package of a trial: no sample of E, and no cache, so that nothing outlives it."""
+    row, trial = trial_of(session, job)
+    roles: Roles = {
+        "retain": trial_retain_set(session, row, trial),
+        "forget": unpack(trial.forget),
+        "holdout": unpack(dataset.holdout_ordinals),
+    }
+    included = BitMap.union(BitMap(), *roles.values())
+    return JobPackage(
+        spec=_common(job, model, dataset) | trial_spec(session, row, trial),
+        samples=_rows(session, dataset, roles, included),
+        data_root=dataset.root,
+        cache_key=None,
+    )
+
+
+def _cache_key(model: Model, owner: Run | Audit | None) -> str | None:
+    """Name the cache of measurements that references share; without references there is none."""
+    if owner is None or audit_level(owner) != "references":
+        return None
+    return cache_key(model.id, owner.retain_digest)
 
 
 def _owner(session: Session, job: Job) -> Run | Audit | None:
@@ -106,11 +133,9 @@ def _common(job: Job, model: Model, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _unlearn(session: Session, job: Job, run: Run, included: BitMap) -> dict[str, Any]:
+def _unlearn(session: Session, job: Job, run: Run) -> dict[str, Any]:
     base = session.get_one(ModelVersion, run.base_version_id)
-    # copies are searched for in the audit; without one, here
-    sets = {"forget_sets": _forget_sets(session, run, included)} if run.audit == "none" else {}
-    return sets | {
+    return {
         "method": job.parameters["method"],
         "hyperparameters": job.parameters["hyperparameters"],
         "seed": job.parameters["seed"],
@@ -126,7 +151,7 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
         candidate = session.get_one(ModelVersion, owner.candidate_version_id)
     else:
         candidate = owner
-    count = owner.policy["looks"][owner.look - 1]
+    count = reference_count(owner)
     references = usable_references(session, model, owner.retain_digest)[:count]
     erased = unpack(owner.erased) | unpack(owner.forget)
     return {
@@ -147,6 +172,7 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
         "erased": _positions(erased, included),
         "policy": owner.policy,
         "look": owner.look,
+        "level": audit_level(owner),
     }
 
 

@@ -14,6 +14,7 @@ from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.log import take_turn
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import finish_run, plan_run, requests_of, restart_without_lost
+from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import get_request
 from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import move, record
@@ -37,13 +38,15 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
 
     Raises:
         NotFound: the model.
-        Conflict: `model_rejected`, `already_erased` or `already_requested` for this model.
+        Conflict: `model_rejected`, `already_erased` or `already_requested` for this model,
+            `qualification_missing` where the audit level is `qualified`.
         Unprocessable: `recipe_required`, `nothing_left`, an unknown policy, regulation or ladder,
             or sample ids as in `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
     model = usable_model(session, caller, order.model_id)
     check_terms(order)
+    _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
     copies, in_holdout = equal_files(session, model, ordinals)
@@ -96,6 +99,21 @@ def cancel_request(session: Session, caller: Caller, request_id: uuid.UUID) -> D
             finish_run(session, run, RunState.CANCELLED, "All its requests were withdrawn.")
             plan_run(session, run.model_id)
     return request
+
+
+def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
+    """Refuse the level `qualified` unless every approximate method has a live qualification."""
+    if order.audit != "qualified":
+        return
+    digest = load_policy(order.policy).digest
+    missing = unqualified_methods(session, order.model_id, list(order.ladder), digest)
+    if missing:
+        detail = (
+            f"No live qualification on this model, under this policy, of: {', '.join(missing)}."
+            f" Post one to /v1/models/{order.model_id}/qualifications and wait until it is live,"
+            " leave these methods out, or ask for the audit level `references`."
+        )
+        raise Conflict("qualification_missing", detail, methods=missing)
 
 
 def _new_request(

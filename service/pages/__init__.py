@@ -22,6 +22,7 @@ _SVG = "image/svg+xml"
 _IMAGE_TYPES = frozenset({_SVG, "image/png"})
 VERDICTS = {
     "PASS": ("good", "Passed the audit"),
+    "QUALIFIED": ("calm", "Done by a method that passed trials"),
     "NOTHING_TO_REMOVE": ("calm", "Nothing measurable to remove"),
     "RETRAINED": ("calm", "Retrained without the data"),
     "INCONCLUSIVE": ("open", "Not settled"),

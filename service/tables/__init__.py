@@ -9,6 +9,7 @@ from service.tables.base import (
     JobKind,
     JobStatus,
     ModelStatus,
+    QualificationState,
     ReferenceState,
     RequestStatus,
     RunState,
@@ -20,6 +21,7 @@ from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Reference
 from service.tables.models import Model, ModelVersion
+from service.tables.qualifications import Qualification, QualificationTrial
 from service.tables.requests import Audit, DeletionRequest, RequestCopies, RequestSamples, Run
 
 __all__ = [
@@ -38,6 +40,9 @@ __all__ = [
     "ModelStatus",
     "ModelVersion",
     "Outbox",
+    "Qualification",
+    "QualificationState",
+    "QualificationTrial",
     "Reference",
     "ReferenceState",
     "Report",

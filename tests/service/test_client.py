@@ -124,6 +124,25 @@ def test_waiting_has_an_end() -> None:
         client.wait("r", timeout_s=0)
 
 
+def test_trials_are_started_and_waited_for() -> None:
+    handle, asked = script(
+        {"id": "q"},
+        {"state": "running"},
+        {"state": "live"},
+        {"items": [{"id": "q"}], "next_cursor": None},
+    )
+    with connect(handle) as client:
+        client.qualify("m", "muda", trials=3)
+        assert client.wait_for_qualification("m", "q")["state"] == "live"
+        assert client.qualifications("m") == [{"id": "q"}]
+    assert json.loads(asked[0].content) == {"method": "muda", "trials": 3}
+    assert [request.url.path for request in asked] == [
+        "/v1/models/m/qualifications",
+        *["/v1/models/m/qualifications/q"] * 2,
+        "/v1/models/m/qualifications",
+    ]
+
+
 def stream(*events: tuple[str, str]) -> httpx2.Response:
     """Return an event stream with a ping in it."""
     blocks = [f"event: {name}\nid: {key}\ndata: {{}}\n\n" for key, name in events]

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ EXPECTED = {
 
 
 def search(spec: dict[str, Any]) -> dict[str, Any]:
-    return copies.search(Execution(spec, ignore), "original")["near_duplicates"]
+    return copies.search(Execution(spec, ignore))["near_duplicates"]
 
 
 def test_every_forget_set_gets_its_own_copies(spec: dict[str, Any]) -> None:
@@ -146,16 +145,6 @@ def test_weights_that_give_no_usable_features_do_not_stop_the_search(
     assert search(spec | {"original": str(tmp_path / "silent.safetensors")}) == EXPECTED
 
 
-def test_a_job_without_forget_sets_searches_for_nothing(spec: dict[str, Any]) -> None:
-    del spec["forget_sets"]
-    assert copies.search(Execution(spec, ignore), "original") == {}
-
-
-def unlearned(spec: dict[str, Any]) -> dict[str, Any]:
-    order = {"kind": "unlearn", "method": "retrain", "hyperparameters": {}, "seed": 3}
-    return order | {"base": spec["original"], "base_sha256": spec["original_sha256"]}
-
-
 def audited(spec: dict[str, Any]) -> dict[str, Any]:
     policy = Policy.standard().to_dict() | {"looks": [3]}
     return {
@@ -171,9 +160,9 @@ def audited(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("order", [unlearned, audited])
-def test_both_kinds_of_jobs_answer_with_the_copies(
-    spec: dict[str, Any], order: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
-    result = execute(spec | order(spec), ignore)
-    assert result["near_duplicates"] == EXPECTED
+@pytest.mark.parametrize("level", ["references", "none"])
+def test_audit_jobs_answer_with_the_copies_at_every_level(spec: dict[str, Any], level: str) -> None:
+    order = audited(spec) | {"kind": "audit", "level": level}
+    if level == "none":
+        order["references"] = []
+    assert execute(spec | order, ignore)["near_duplicates"] == EXPECTED

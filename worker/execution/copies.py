@@ -23,24 +23,18 @@ _SEARCHED = ("retain", "holdout")
 Found = dict[str, dict[str, list[int]]]
 
 
-def search(execution: Execution, original: str) -> dict[str, Found]:
+def search(execution: Execution) -> dict[str, Found]:
     """Return the positions of copies by forget set: `byte_equal` (same pixels) and `near`.
 
-    Positions are those of the job's samples in the roles `retain` and `holdout`; empty where the
-    specification names no forget sets. The answer is kept in the job's cache folder.
-
-    Args:
-        execution: The job.
-        original: What the specification calls the version before the run, whose features nominate.
+    Positions are those of the job's samples in the roles `retain` and `holdout`. The original's
+    features nominate. The answer is kept in the job's cache folder.
     """
-    if "forget_sets" not in execution.spec:
-        return {}
-    path = _cached(execution, execution.spec[f"{original}_sha256"])
+    path = _cached(execution, execution.spec["original_sha256"])
     if path is not None and path.exists():
         known: Found = json.loads(path.read_text())
         return {KEY: known}
     execution.progress(Progress("copies", 0, 1, "looking for copies of the samples"))
-    found = _search(execution, execution.load(execution.spec[original]))
+    found = _search(execution, execution.load(execution.spec["original"]))
     if path is not None:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(found))

@@ -5,7 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -63,6 +63,7 @@ def test_help_names_every_command(
         "sweep",
         "migrate",
         "demo",
+        "qualify",
         "forget",
         "verify",
         "keys",
@@ -88,6 +89,42 @@ def test_a_service_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPa
 
 def test_an_address_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "status", "--key", "x", "--url", "nonsense") == Exit.USAGE
+
+
+class _Trials:
+    """A service whose trials end in a given state."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.asked: list[tuple[str, str, dict[str, object]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def qualify(self, model_id: str, method: str, **fields: object) -> dict[str, object]:
+        self.asked.append((model_id, method, fields))
+        return {"id": "q", "state": "running", "reason": None}
+
+    def wait_for_qualification(self, model_id: str, key: str) -> dict[str, object]:
+        return {"id": key, "state": self.state, "reason": "too few passed", "model": model_id}
+
+
+@pytest.mark.parametrize(
+    ("state", "wait", "code"),
+    [("live", True, Exit.OK), ("unqualified", True, Exit.NOT_CLOSED), ("x", False, Exit.OK)],
+)
+def test_trials_are_started_and_waited_for_on_wish(
+    monkeypatch: pytest.MonkeyPatch, state: str, wait: bool, code: Exit
+) -> None:
+    service = _Trials(state)
+    monkeypatch.setattr("service.cli.calls.connect", lambda _url, _key: service)
+    options = ("--kind", "class", "--trials", "3", *(("--wait",) if wait else ()))
+    assert run(monkeypatch, "qualify", NO_REQUEST, "muda", *options) == code
+    fields = {"trials": 3, "kinds": ["class"], "policy": "standard"}
+    assert service.asked == [(NO_REQUEST, "muda", fields)]
 
 
 def test_json_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:

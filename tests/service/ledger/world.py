@@ -18,12 +18,22 @@ from service.ledger import (
     Claim,
     DatasetDraft,
     ModelDraft,
+    QualificationOrder,
     ReportContext,
     RequestOrder,
     SampleRow,
     SignedReport,
 )
-from service.tables import DeletionRequest, Job, JobKind, ModelVersion, Outbox, Reference, Run
+from service.tables import (
+    DeletionRequest,
+    Job,
+    JobKind,
+    ModelVersion,
+    Outbox,
+    Qualification,
+    Reference,
+    Run,
+)
 from tests.service.ledger.answers import Verdict, answer, digest, key, publish
 
 Kind = Literal["fatal", "transient", "usage"]
@@ -134,6 +144,18 @@ class World:
                 **terms,
             )
             return ledger.open_audit(session, self.caller, wanted).id
+
+    def qualify(self, method: str = "muda", **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
+        """Open a qualification of two trials, one of each kind."""
+        terms = {"policy": "first-look", "trials": 2, "seed": 1, **order}
+        with self.database.write() as session:
+            wanted = QualificationOrder(**{"model_id": self.model_id, "method": method, **terms})
+            return ledger.open_qualification(session, self.caller, wanted).id
+
+    def qualification(self, key: uuid.UUID) -> Qualification:
+        """Return a qualification as it is now."""
+        with self.database.read() as session:
+            return ledger.get_qualification(session, self.caller, self.model_id, key)
 
     def cancel(self, request_id: uuid.UUID) -> None:
         """Withdraw a request."""
