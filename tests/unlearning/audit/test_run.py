@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 FORGOTTEN = 3
 ROW = {"name", "label", "n", "original", "candidate", "references"}
-ROW |= {"interval", "interval_note", "gated", "note"}
+ROW |= {"interval", "interval_note", "gated", "note", "censored"}
 DOCUMENT = {"scope", "verdict", "direction", "influence", "reasons", "policy", "look"}
 DOCUMENT |= {"num_references", "counts", "forgotten_classes", "parts", "utility", "fidelity"}
-DOCUMENT |= {"collateral", "curves"}
+DOCUMENT |= {"collateral", "curves", "drift"}
 
 
 def _only(task: AuditTask) -> AuditResult:
@@ -52,7 +52,8 @@ def test_the_document_has_every_key_of_the_contract_and_is_plain_json(
         "class",
         [FORGOTTEN],
     )
-    assert document["counts"] == {"forget": 60, "retain": 180, "holdout": 120, "erased": 0}
+    counts = {"forget": 60, "retain": 180, "holdout": 120, "erased": 0, "overlap": 0}
+    assert document["counts"] == counts
     for row in part["metrics"]:
         assert set(row) == ROW
         assert row["label"] != row["name"]
@@ -146,7 +147,7 @@ def test_single_samples_are_judged_without_a_masked_control(blobs: "World") -> N
     (part,) = result.parts
     assert part.scope == "instance"
     assert {control.name for control in part.self_controls} == {"untouched", "channels_rescaled"}
-    assert "attack.rmia" in {entry.name for entry in part.dropped}
+    assert "attack.rmia" in part.gates
     assert result.verdict != "PASS"
     assert result.to_json()["curves"]["relearning"] is None
 
