@@ -83,6 +83,7 @@ _NOTES: Final = {
     "calibration.error": "15 equal-width bins; too high for few samples, for all models alike",
     "channels.silent": "channels (nearly) silent on the retain set, whose scale was bounded",
     "collateral.worst_class": "accuracy that the worst class lost; picked after looking",
+    "collateral.worst_tenth_of_classes": "the worst class itself where there are ten or fewer",
     "collateral.worst_tenth_of_samples": "mean loss of the tenth that lost most, after looking",
     "effective_rank.forget": "far below the references: collapsed, which can flatter alignment",
 }
