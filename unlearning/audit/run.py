@@ -10,7 +10,7 @@ from unlearning.audit import table, wording
 from unlearning.audit.case import Case, Findings, conclude
 from unlearning.audit.drift import Known
 from unlearning.audit.laboratory import Laboratory, Measured
-from unlearning.audit.measure import Part, split_parts
+from unlearning.audit.measure import SHARED, Part, split_parts
 from unlearning.audit.measurement import Measurement
 from unlearning.audit.overlap import overlapping
 from unlearning.audit.policy import RELEARNING
@@ -85,7 +85,7 @@ class _Audit:
         self, key: str, parts: list[Part], findings: Findings, head_row: Json, overlap: int
     ) -> AuditResult:
         """Add what is measured for one forget set alone, then decide."""
-        relearning = self._relearn(parts)
+        relearning = self._relearn(parts, findings)
         findings = self._with_relearning(key, findings, relearning)
         whole = len(self.task.forget_sets[key]) == len(self.task.erased)
         return conclude(
@@ -132,14 +132,21 @@ class _Audit:
                 self._report(wording.CONTROLS[control])
         return measured
 
-    def _relearn(self, parts: list[Part]) -> list[Measurement]:
+    def _relearn(self, parts: list[Part], findings: Findings) -> list[Measurement]:
         """Relearn the forgotten classes from original, candidate and a few references."""
         whole = next((part for part in parts if part.scope == "class"), None)
         if whole is None or not self.task.policy.relearning.cap:
             return []
         few = self.references[: self.task.policy.relearning.references]
         models = (self.task.original, self.task.candidate, *few)
-        return [self.laboratory.relearn(model, whole) for model in models]
+        known = [findings.original, findings.candidate, *findings.references][: len(models)]
+        return [
+            # What gives no finite logit for each class can learn nothing either.
+            Measurement(failure=found[SHARED].failure)
+            if found[SHARED].failure
+            else self.laboratory.relearn(model, whole)
+            for model, found in zip(models, known, strict=True)
+        ]
 
     @property
     def _relearning_gates(self) -> bool:
