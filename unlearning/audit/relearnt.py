@@ -28,50 +28,48 @@ def merged(measured: Measurement, relearnt: Measurement) -> Measurement:
 
 
 def row(models: Sequence[Measurement], *, gated: bool) -> list[Json]:
-    """Return the row of ``relearn.steps`` for original, candidate and references; none without."""
+    """Return the row of ``relearn.steps`` for original, candidate and references; none without.
+
+    With a censored reference the row has no summary of them: ``censored`` says what is known.
+    """
     if len(models) < 2 or any(RELEARNING not in model.values for model in models):
         return []
     original, candidate, *references = models
     capped = [bool(model.values[CENSORED]) for model in models]
+    values = [model.values[RELEARNING] for model in references]
     return [
         plain_row(
             RELEARNING,
             n=candidate.counts[RELEARNING],
             original=original.values[RELEARNING],
             candidate=candidate.values[RELEARNING],
-            references=_summary(references),
+            references=None if any(capped[2:]) else summary(values),
             interval_note="one experiment for each model",
             gated=gated,
             note=_WHAT + _marks(capped),
             censored={
                 "original": capped[0],
                 "candidate": capped[1],
-                "references": sum(capped[2:]),
+                "references": _known(values, capped[2:]),
             },
         )
     ]
 
 
-def _summary(references: Sequence[Measurement]) -> Json | None:
-    """Return the usual summary, or with censored counts only what is known of them.
+def _known(values: Sequence[float], capped: Sequence[bool]) -> Json:
+    """Return what is known of the references' steps though some counts are only lower bounds.
 
     Smallest and median are exact as long as they lie below the cap; mean, deviation and largest
-    have no value then.
+    have no value.
     """
-    values = [model.values[RELEARNING] for model in references]
-    entry = summary(values)
-    if entry is None or not any(model.values[CENSORED] for model in references):
-        return entry
-    ordered = sorted(
-        model.values[RELEARNING] if not model.values[CENSORED] else np.inf for model in references
-    )
-    smallest, median = ordered[0], float(np.median(ordered))
+    ordered = [np.inf if hit else value for value, hit in zip(values, capped, strict=True)] or [
+        np.inf
+    ]
+    smallest, median = min(ordered), float(np.median(ordered))
     return {
-        **entry,
-        "mean": None,
-        "sd": None,
+        "n": len(values),
+        "censored": sum(capped),
         "min": smallest if np.isfinite(smallest) else None,
-        "max": None,
         "median": median if np.isfinite(median) else None,
     }
 
