@@ -59,7 +59,7 @@ class Laboratory:
 
     def relearn(self, model: AuditedModel, part: Part) -> Measurement:
         """Return ``relearn.steps`` and the curve [m, 2]; at the cap ``relearn.censored`` is 1."""
-        path = self._path(model, f"relearning/{self.task.policy.relearning}/{_part_name(part)}")
+        path = self._path(model, f"relearning/{self.task.policy.relearning.cap}/{_part_name(part)}")
         if path and (known := Measurement.load(path)):
             return known
         measured = Measurement()
