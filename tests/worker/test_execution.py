@@ -183,7 +183,8 @@ def audited(spec: dict[str, Any], base: Path, tmp_path: Path) -> dict[str, Any]:
         "references": references[1:],
         "forget_sets": {"first": [0, 4], "second": [8]},
         "erased": list(FORGOTTEN),
-        "policy": policy | {"looks": [3], "relearning": {"cap": 3, "references": 1}},
+        "policy": policy
+        | {"looks": [3], "relearning": policy["relearning"] | {"cap": 3, "references": 1}},
         "look": 1,
         "cache_dir": str(cache),
     }
