@@ -78,9 +78,9 @@ def check_without_references(task: AuditTask) -> dict[str, ReferenceFreeResult]:
         for key, positions in task.forget_sets.items()
     }
     named = {_name(key, part): part for key, mine in parts.items() for part in mine}
-    original = laboratory.measure(task.original, named)
+    original = laboratory.measure(task.original, named, intervals=True)
     task.progress(Progress("auditing", 1, 2, "original"))
-    candidate = laboratory.measure(task.candidate, named)
+    candidate = laboratory.measure(task.candidate, named, intervals=True)
     task.progress(Progress("auditing", 2, 2, "candidate"))
     share = _head_share(laboratory, task)
     return {

@@ -74,7 +74,8 @@ def _described(execution: Execution, model: nn.Module, sets: list[Images]) -> li
     if not all(bool(torch.isfinite(part).all()) for part in features):
         return [describe(images, None) for images in sets]
     try:
-        scale = channel_scale(Moments.of(features[1]))
+        others = torch.cat([features[0], *features[2:]])
+        scale = channel_scale(Moments.of(features[1]), others)
     except NotComputable:
         return [describe(images, None) for images in sets]
     return [

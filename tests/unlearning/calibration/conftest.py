@@ -33,7 +33,8 @@ def blobs() -> Bench:
 @pytest.fixture(scope="session")
 def policy() -> Policy:
     """Return the standard policy with a first look at seven references."""
-    small = {**STANDARD, "looks": [7, 9], "relearning": {"cap": 10, "references": 2}}
+    relearning = {**STANDARD["relearning"], "cap": 10, "references": 2}
+    small = {**STANDARD, "looks": [7, 9], "relearning": relearning}
     return Policy.from_dict(small)
 
 
