@@ -116,6 +116,7 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "near_duplicates": context.near_duplicates,
         "notices": notices,
         "limits": limits(audit, notices),
+        **({"of_request": context.of_request} if context.of_request else {}),
     }
 
 

@@ -101,6 +101,13 @@ from service.ledger.report_context import (
     SubjectFacts,
     VersionFacts,
 )
+from service.ledger.request_audits import (
+    AuditOfRequest,
+    audits_of_request,
+    open_request_audit,
+    request_audit_of,
+    request_images,
+)
 from service.ledger.requests import cancel_request, open_request
 from service.ledger.samples import (
     class_counts,
@@ -125,6 +132,7 @@ __all__ = [
     "METHODS",
     "MOVES",
     "TRIAL_KINDS",
+    "AuditOfRequest",
     "AuditOrder",
     "Caller",
     "ChainCheck",
@@ -150,6 +158,7 @@ __all__ = [
     "SweepResult",
     "VersionFacts",
     "audit_progress_of",
+    "audits_of_request",
     "build_package",
     "cache_key",
     "cancel_request",
@@ -190,6 +199,7 @@ __all__ = [
     "open_audit",
     "open_qualification",
     "open_request",
+    "open_request_audit",
     "plan_run",
     "progress_of",
     "purge_references",
@@ -201,6 +211,8 @@ __all__ = [
     "renew",
     "report_of_audit",
     "report_of_request",
+    "request_audit_of",
+    "request_images",
     "sweep",
     "trials_of",
     "verify_chain",

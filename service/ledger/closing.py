@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.database import now
-from service.ledger.contexts import context_of_audit, context_of_request
+from service.ledger.contexts import context_of_request
 from service.ledger.planning import finish_run, plan_run, requests_of
 from service.ledger.qualified import expire_outdated
 from service.ledger.report_context import ReportContext, SignedReport
+from service.ledger.request_audits import context_of_any_audit
 from service.ledger.states import move, record
 from service.tables import (
     Audit,
@@ -65,10 +66,10 @@ def close_run(
 def close_audit(
     session: Session, audit: Audit, verdict: str, result: dict[str, Any], publish: Publish
 ) -> None:
-    """Report an audit; no version changes."""
+    """Report an audit; no version changes, and no report of a request either."""
     audit.verdict, audit.closed_at = verdict, now(session)
     move(session, audit, AuditStatus.COMPLETED, verdict=verdict)
-    _add_report(session, context_of_audit(session, audit, result), publish)
+    _add_report(session, context_of_any_audit(session, audit, result), publish)
 
 
 def promote(session: Session, base: ModelVersion, candidate: ModelVersion) -> bool:

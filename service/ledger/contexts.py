@@ -25,6 +25,7 @@ from service.tables import (
     Model,
     ModelVersion,
     Reference,
+    RequestAudit,
     Run,
     VersionState,
 )
@@ -108,25 +109,32 @@ def context_of_audit(session: Session, audit: Audit, result: dict[str, Any]) -> 
         commitment_root=audit.commitment_root,
         scope=result["audits"][str(audit.id)]["scope"],
     )
-    candidate = VersionFacts(
-        number=None,
-        sha256=audit.weights_sha256,
-        created_at=audit.created_at,
-        state="external",
-    )
     return _context(
         session,
         audit,
         result,
         subject=subject,
         run_id=None,
-        candidate=candidate,
+        candidate=_audited(session, audit),
         promoted=False,
         method=None,
         ladder=(),
-        audit_level="references",
+        audit_level=audit.level,
         tries=(),
         verdict=audit.verdict or "",
+    )
+
+
+def _audited(session: Session, audit: Audit) -> VersionFacts:
+    """Return the candidate: a version of the model, or weights made elsewhere."""
+    link = session.get(RequestAudit, audit.id)
+    if link is not None:
+        return _version(session.get_one(ModelVersion, link.candidate_version_id))
+    return VersionFacts(
+        number=None,
+        sha256=audit.weights_sha256,
+        created_at=audit.created_at,
+        state="external",
     )
 
 

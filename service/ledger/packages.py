@@ -21,6 +21,7 @@ from service.ledger.samples import samples_of
 from service.ledger.trials import trial_of, trial_retain_set, trial_spec
 from service.tables import (
     Audit,
+    AuditPurpose,
     Dataset,
     Job,
     JobKind,
@@ -88,8 +89,13 @@ def _trial(session: Session, job: Job, model: Model, dataset: Dataset) -> JobPac
 
 
 def _cache_key(model: Model, owner: Run | Audit | None) -> str | None:
-    """Name the cache of measurements that references share; without references there is none."""
+    """Name the cache of measurements that references share.
+
+    There is none without references, nor for a reproduction, which is to measure again.
+    """
     if owner is None or audit_level(owner) != "references":
+        return None
+    if isinstance(owner, Audit) and owner.purpose == AuditPurpose.REPRODUCTION:
         return None
     return cache_key(model.id, owner.retain_digest)
 

@@ -98,8 +98,8 @@ def start_look(session: Session, owner: Run | Audit, *needs: Job) -> None:
 
 
 def audit_level(owner: Run | Audit) -> str:
-    """Return the level that a run asked for; an audit always has references."""
-    return owner.audit if isinstance(owner, Run) else "references"
+    """Return the level that was asked for; an audit has references unless it reproduces others."""
+    return owner.audit if isinstance(owner, Run) else owner.level
 
 
 def reference_count(owner: Run | Audit) -> int:
@@ -109,7 +109,10 @@ def reference_count(owner: Run | Audit) -> int:
 
 
 def retain_set(session: Session, owner: Run | Audit) -> BitMap:
-    """Return R: D ∖ E as frozen for a run, D ∖ (E ∪ F) for an audit, which erases nothing."""
+    """Return R: D ∖ E as frozen for a run, D ∖ (E ∪ F) for an audit, which erases nothing.
+
+    For an audit of a closed request that is its run's R, for the run's E holds the forget set.
+    """
     model = session.get_one(Model, owner.model_id)
     training = training_set(session.get_one(Dataset, model.dataset_id))
     return training - unpack(owner.erased) - unpack(owner.forget)

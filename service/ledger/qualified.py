@@ -168,18 +168,30 @@ def vouch(
         row = None
     kinds = sorted({KIND_OF_SCOPE[part["scope"]] for part in audit["parts"]})
     refusal = _refusal(row, method["name"], kinds)
-    clean = all(check["ok"] is True for part in audit["parts"] for check in part["checks"])
-    if audit["verdict"] != "INCONCLUSIVE" or not clean:
+    if not _is_clean(audit):
         return Vouched(audit, None)
     if row is None or refusal is not None:
         return Vouched({**audit, "reasons": [refusal, *audit["reasons"]]}, None)
     cited = citation(session, row, candidate, kinds)
+    return Vouched(qualify_by(cited, audit), cited)
+
+
+def qualify_by(cited: dict[str, Any], audit: dict[str, Any]) -> dict[str, Any]:
+    """Return an audit as a cited qualification makes it: QUALIFIED where its checks are clean."""
+    if not _is_clean(audit):
+        return audit
     parts = [
         {**part, "verdict": "QUALIFIED", "reasons": [qualified_sentence(cited, part["scope"])]}
         for part in audit["parts"]
     ]
     reasons = [reason for part in parts for reason in part["reasons"]]
-    return Vouched({**audit, "verdict": "QUALIFIED", "parts": parts, "reasons": reasons}, cited)
+    return {**audit, "verdict": "QUALIFIED", "parts": parts, "reasons": reasons}
+
+
+def _is_clean(audit: dict[str, Any]) -> bool:
+    """Say whether all checks could be made and none speaks against the candidate."""
+    checks = [check["ok"] is True for part in audit["parts"] for check in part["checks"]]
+    return audit["verdict"] == "INCONCLUSIVE" and all(checks)
 
 
 def citation(

@@ -19,6 +19,7 @@ from service.ledger.samples import erased_ordinals
 from service.ledger.states import move
 from service.tables import (
     Audit,
+    AuditPurpose,
     AuditStatus,
     Job,
     JobKind,
@@ -26,6 +27,7 @@ from service.tables import (
     ModelVersion,
     Reference,
     ReferenceState,
+    RequestAudit,
     Run,
     RunState,
     VersionState,
@@ -93,8 +95,8 @@ def purge_references(session: Session, storage: Deletes, settings: Settings) -> 
 
     A reference goes at once when its retain set holds a sample that has come into E since, and
     after `reference_grace_s` otherwise, but never while an open run or audit has that retain set.
-    Candidates that were rejected go when their run is over. Caches of retain sets without a
-    reference left are removed from this machine.
+    Candidates that were rejected go when their run, and an audit of them, is over. Caches of retain
+    sets without a reference left are removed from this machine.
     """
     if not take_housekeeping(session):
         return 0
@@ -158,11 +160,17 @@ def _purge_ready(session: Session, storage: Deletes, settings: Settings, tenant_
 
 def _purge_rejected(session: Session, storage: Deletes, tenant_id: UUID) -> int:
     active = select(Run.id).where(Run.state == RunState.ACTIVE)
+    audited = (
+        select(RequestAudit.candidate_version_id)
+        .join(Audit, Audit.id == RequestAudit.audit_id)
+        .where(Audit.status == AuditStatus.IN_PROGRESS)
+    )
     query = select(ModelVersion).where(
         ModelVersion.tenant_id == tenant_id,
         ModelVersion.state == VersionState.REJECTED,
         ModelVersion.run_id.is_not(None),
         ModelVersion.run_id.not_in(active),
+        ModelVersion.id.not_in(audited),
     )
     rows = session.scalars(query.execution_options(populate_existing=True)).all()
     for row in rows:
@@ -194,7 +202,10 @@ def _delete_unshared(session: Session, storage: Deletes, key: str | None) -> Non
         select(func.count())
         .select_from(ModelVersion)
         .where(ModelVersion.weights_uri == key, ModelVersion.state != VersionState.PURGED),
-        select(func.count()).select_from(Audit).where(Audit.weights_uri == key),
+        # an audit of a request only borrows a version's weights
+        select(func.count())
+        .select_from(Audit)
+        .where(Audit.weights_uri == key, Audit.purpose == AuditPurpose.EXTERNAL),
         select(func.count())
         .select_from(Reference)
         .where(Reference.weights_uri == key, Reference.state == ReferenceState.READY),

@@ -92,6 +92,8 @@ class ReportContext:
     `near_duplicates`: {byte_equal, near, in_holdout, included}, the copies of the samples left in R
     and in the hold-out, and those that came into the forget set with the request; `near` is null
     where nobody compared pixels, all is where nobody looked.
+    `of_request`: {id, purpose, verdict, report_sha256, comparison}, the closed request that an
+    audit upgrades or reproduces; `comparison` as `service.ledger.comparison.compare` gives it.
     """
 
     tenant_id: uuid.UUID
@@ -129,6 +131,7 @@ class ReportContext:
     log: LogPosition
     near_duplicates: dict[str, int | None] | None = None
     qualification: dict[str, Any] | None = None
+    of_request: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from service.database import limits, now
 from service.ledger.log import iso
 from service.ledger.references import cache_key
 from service.ledger.report_context import ResidualCopy
-from service.tables import Audit, ModelVersion, Reference, Run, VersionState
+from service.tables import Audit, AuditPurpose, ModelVersion, Reference, Run, VersionState
 
 
 def residual_copies(
@@ -23,8 +23,11 @@ def residual_copies(
         .where(ModelVersion.model_id == owner.model_id, ModelVersion.state != VersionState.PURGED)
         .order_by(ModelVersion.number)
     )
+    base = session.get_one(ModelVersion, owner.base_version_id)
     copies = [
-        _copy(version, until) for version in session.scalars(query) if _contains(owner, version)
+        _copy(version, until)
+        for version in session.scalars(query)
+        if _contains(owner, base, version)
     ]
     copies += [
         ResidualCopy(
@@ -51,10 +54,15 @@ def residual_copies(
     return tuple(copies)
 
 
-def _contains(owner: Run | Audit, version: ModelVersion) -> bool:
-    """Say whether a version was made with the samples: after a run, all but the current one."""
+def _contains(owner: Run | Audit, base: ModelVersion, version: ModelVersion) -> bool:
+    """Say whether a version was made with the samples: after a run, all but the current one.
+
+    For an audit of a closed request: all up to its base, and candidates that were rejected.
+    """
     if isinstance(owner, Audit):
-        return version.id == owner.base_version_id
+        if owner.purpose == AuditPurpose.EXTERNAL:
+            return version.id == base.id
+        return version.number <= base.number or version.state == VersionState.REJECTED
     return version.state in (VersionState.SUPERSEDED, VersionState.REJECTED)
 
 

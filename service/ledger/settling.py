@@ -21,7 +21,7 @@ from service.ledger.qualified import vouch
 from service.ledger.references import usable_references
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.states import record
-from service.tables import Audit, Model, ModelVersion, Run
+from service.tables import Audit, AuditPurpose, Model, ModelVersion, Run
 
 CLOSING = frozenset({"PASS", "QUALIFIED", "NOTHING_TO_REMOVE"})
 UNREFERENCED = frozenset({"FAIL", "INCONCLUSIVE"})
@@ -56,9 +56,13 @@ def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publ
 
 
 def settle_audit(session: Session, audit: Audit, result: dict[str, Any], publish: Publish) -> None:
-    """Report the verdict of an audit, after another look where the policy has one."""
+    """Report the verdict of an audit, after another look where the policy has one.
+
+    A reproduction stays at the look at which its request was closed.
+    """
     verdict = _check_verdict(audit, result["audits"][str(audit.id)])
-    if verdict == "INCONCLUSIVE" and _has_next_look(audit):
+    again = audit.purpose == AuditPurpose.REPRODUCTION
+    if verdict == "INCONCLUSIVE" and _has_next_look(audit) and not again:
         _look_again(session, audit)
     else:
         close_audit(session, audit, verdict, result, publish)

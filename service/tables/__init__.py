@@ -4,6 +4,7 @@ There are no ORM relationships: whoever needs another row asks for it, so nothin
 """
 
 from service.tables.base import (
+    AuditPurpose,
     AuditStatus,
     Base,
     JobKind,
@@ -22,12 +23,20 @@ from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Reference
 from service.tables.models import Model, ModelVersion
 from service.tables.qualifications import Qualification, QualificationTrial
-from service.tables.requests import Audit, DeletionRequest, RequestCopies, RequestSamples, Run
+from service.tables.requests import (
+    Audit,
+    DeletionRequest,
+    RequestAudit,
+    RequestCopies,
+    RequestSamples,
+    Run,
+)
 
 __all__ = [
     "ApiKey",
     "Audit",
     "AuditEvent",
+    "AuditPurpose",
     "AuditStatus",
     "Base",
     "Dataset",
@@ -46,6 +55,7 @@ __all__ = [
     "Reference",
     "ReferenceState",
     "Report",
+    "RequestAudit",
     "RequestCopies",
     "RequestSamples",
     "RequestStatus",

@@ -108,6 +108,14 @@ class AuditStatus(StrEnum):
     FAILED = "failed"
 
 
+class AuditPurpose(StrEnum):
+    """Why an audit was asked for; all but `external` are about a closed deletion request."""
+
+    EXTERNAL = "external"
+    UPGRADE = "upgrade"
+    REPRODUCTION = "reproduction"
+
+
 class RunState(StrEnum):
     """Where a run stands; at most one run of a model is active."""
 

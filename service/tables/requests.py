@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.tables.base import (
+    AuditPurpose,
     AuditStatus,
     Base,
     JsonList,
@@ -135,9 +136,11 @@ class RequestCopies(Base):
 
 
 class Audit(Base):
-    """An audit of weights made elsewhere; it erases nothing.
+    """An audit of weights made elsewhere, or a later one of a closed request; it erases nothing.
 
-    `forget` and `erased` (E when it was opened) are bitmaps; its retain set is D ∖ (E ∪ F).
+    `forget` and `erased` are bitmaps; its retain set is D ∖ (E ∪ F). E is that of the time when it
+    was opened, and for an audit of a closed request E as the request's run froze it, which holds F.
+    `level` is `references`, or that of the run whose audit is reproduced.
     """
 
     __tablename__ = "audits"
@@ -156,6 +159,8 @@ class Audit(Base):
     policy: Mapped[JsonObject]
     policy_digest: Mapped[str] = mapped_column(String(64))
     look: Mapped[int]
+    purpose: Mapped[AuditPurpose] = mapped_column(server_default=AuditPurpose.EXTERNAL)
+    level: Mapped[str] = mapped_column(String(16), server_default="references")
     commitment_root: Mapped[str] = mapped_column(String(64))
     commitment_salt: Mapped[bytes | None]
     status: Mapped[AuditStatus]
@@ -165,3 +170,19 @@ class Audit(Base):
     created_by: Mapped[str]
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+
+
+class RequestAudit(Base):
+    """What ties an audit to the closed request that it upgrades or reproduces.
+
+    `candidate_version_id` is the version that it audits. `comparison` is what a reproduction found,
+    as `service.ledger.comparison.compare` gives it, null until it is completed.
+    """
+
+    __tablename__ = "request_audits"
+
+    audit_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("audits.id"), primary_key=True)
+    tenant_id: Mapped[TenantKey]
+    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("deletion_requests.id"), index=True)
+    candidate_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("model_versions.id"))
+    comparison: Mapped[JsonObject | None]

@@ -128,7 +128,8 @@ def test_unlearning_makes_a_candidate_of_the_same_architecture(
     load_weights(model, artifact(spec, result, "candidate"))
     assert result["method"]["name"] == "finetune"
     assert result["seed"] == 3
-    assert set(result["environment"]) == {"torch", "python", "platform", "device", "expunge"}
+    named = {"torch", "python", "platform", "processor", "threads", "device", "expunge"}
+    assert set(result["environment"]) == named
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -156,9 +157,21 @@ class Execution:
             expunge = "not installed"
         device = torch.cuda.get_device_name() if self.device.startswith("cuda") else "cpu"
         return {
+            "processor": processor(),
+            "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
             "python": platform.python_version(),
             "platform": f"{platform.system()}-{platform.machine()}",
             "device": device,
             "expunge": expunge,
         }
+
+
+def processor() -> str:
+    """Return the processor's model name: another one may add the same numbers up differently."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or "unknown"
