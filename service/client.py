@@ -14,7 +14,12 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from service.client_errors import ExpungeProblem, WaitTimeout
+from service.client_errors import (
+    ExpungeProblem,
+    WaitTimeout,
+    no_answer,
+    raise_for_problem,
+)
 from service.event_stream import Event, parse_events
 
 __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
@@ -114,7 +119,7 @@ class ExpungeClient:
         """Write a version's weights to a file."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
         with self._http.stream("GET", url) as response:
-            _raise_for_problem(response)
+            raise_for_problem(response)
             with path.open("wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
@@ -164,6 +169,15 @@ class ExpungeClient:
         """Return an audit."""
         return self._json("GET", f"/v1/audits/{audit_id}")
 
+    def audit_request(self, request_id: str, audit: str = "references") -> Json:
+        """Have a closed request audited at a level at which it was not; its report stays."""
+        url = f"/v1/deletion-requests/{request_id}/audits"
+        return self._json("POST", url, {"audit": audit})
+
+    def reproduce(self, request_id: str) -> Json:
+        """Have a closed request's audit made again; once completed, see its ``comparison``."""
+        return self._json("POST", f"/v1/deletion-requests/{request_id}/reproductions")
+
     def qualify(self, model_id: str, method: str, **fields: object) -> Json:
         """Start the trials of a method on a model.
 
@@ -197,7 +211,7 @@ class ExpungeClient:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 with self._http.stream("GET", url, headers=headers) as response:
-                    _raise_for_problem(response)
+                    raise_for_problem(response)
                     for event in parse_events(response.iter_lines()):
                         last = event.id
                         yield event
@@ -205,7 +219,7 @@ class ExpungeClient:
                             return
             except httpx2.TransportError as error:
                 if not last:
-                    raise _no_answer(error) from error
+                    raise no_answer(error) from error
             time.sleep(1.0)  # the stream ended early: take it up again
 
     def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
@@ -271,24 +285,9 @@ class ExpungeClient:
                 method, url, json=json, files=files, params=params, headers=headers
             )
         except httpx2.TransportError as error:
-            raise _no_answer(error) from error
-        _raise_for_problem(response)
+            raise no_answer(error) from error
+        raise_for_problem(response)
         return response
-
-
-def _no_answer(error: httpx2.TransportError) -> ExpungeProblem:
-    return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
-
-
-def _raise_for_problem(response: httpx2.Response) -> None:
-    if response.status_code < 400:
-        return
-    response.read()
-    try:
-        document = response.json()
-    except ValueError:
-        document = {"detail": response.text[:500]}
-    raise ExpungeProblem(response.status_code, document if isinstance(document, dict) else {})
 
 
 def _sleep_until(deadline: float, seconds: float) -> None:

@@ -21,7 +21,16 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
 from service.openapi import install_openapi
-from service.routes import audits, datasets, models, public, qualifications, reports, requests
+from service.routes import (
+    audits,
+    datasets,
+    models,
+    public,
+    qualifications,
+    reports,
+    request_audits,
+    requests,
+)
 from service.signing import load_signer
 from service.storage import Storage
 
@@ -62,7 +71,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    for module in (public, datasets, models, qualifications, requests, audits, reports):
+    interface = (
+        public,
+        datasets,
+        models,
+        qualifications,
+        requests,
+        request_audits,
+        audits,
+        reports,
+    )
+    for module in interface:
         app.include_router(module.router)
     problems.install(app)
     install_openapi(app)

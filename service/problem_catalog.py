@@ -1,15 +1,6 @@
 """Every stable code that a caller can meet, with what it means and what to do about it."""
 
-from typing import NamedTuple
-
-
-class Problem(NamedTuple):
-    """One entry: the HTTP status (None: only as the reason of a resource), title and advice."""
-
-    status: int | None
-    title: str
-    advice: str
-
+from service.problem_words import REQUEST_AUDITS, Problem
 
 _SEE_POINTERS = "Correct the places that `errors` points at and send the request again."
 _NEW_NAME = "Choose another name, or use the one that is registered."
@@ -256,6 +247,7 @@ CATALOG: dict[str, Problem] = {
         410, "The weights were removed", "This version's weights are gone for good, by policy."
     ),
     "weights_truncated": Problem(422, "The weights are cut off", "Send the whole file again."),
+    **REQUEST_AUDITS,
 }
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service import ledger, tables
 from service.copy_resources import NearDuplicates
+from service.request_audit_resources import Comparison, Purpose, RequestAudit
 
 _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
     "checking": "registering",
@@ -173,6 +174,7 @@ class RequestFacts(NamedTuple):
     copies: ledger.CopyCounts | None
     base_version: int | None
     result_version: int | None
+    audits: list[RequestAudit]
 
 
 class DeletionRequest(BaseModel):
@@ -203,6 +205,7 @@ class DeletionRequest(BaseModel):
     base_version: int | None
     result_version: int | None
     tries: list[Attempt]
+    audits: list[RequestAudit]
     created_by: str
     closed_at: datetime | None
     links: Links
@@ -220,6 +223,7 @@ class DeletionRequest(BaseModel):
             "base_version": facts.base_version,
             "result_version": facts.result_version,
             "tries": [Attempt.of(attempt, row.id) for attempt in facts.tries],
+            "audits": facts.audits,
             "links": Links.of("deletion-requests", row.id),
         }
         own = set(cls.model_fields) - set(computed)
@@ -227,10 +231,17 @@ class DeletionRequest(BaseModel):
 
 
 class Audit(BaseModel):
-    """An audit of a candidate made elsewhere."""
+    """An audit of a candidate made elsewhere, or a later one of the closed request `request_id`.
+
+    `comparison` is null unless it is a completed reproduction.
+    """
 
     id: uuid.UUID
     model_id: uuid.UUID
+    purpose: Purpose
+    request_id: uuid.UUID | None
+    comparison: Comparison | None
+    level: str
     base_version: int | None
     label: str
     status: Literal["in_progress", "completed", "failed"]
@@ -249,9 +260,17 @@ class Audit(BaseModel):
     links: Links
 
     @classmethod
-    def of(cls, row: tables.Audit, progress: ledger.Progress, base_version: int | None) -> Self:
+    def of(
+        cls,
+        row: tables.Audit,
+        link: tables.RequestAudit | None,
+        progress: ledger.Progress,
+        base_version: int | None,
+    ) -> Self:
         """Return what a caller sees of a row."""
         computed: dict[str, Any] = {
+            "request_id": link and link.request_id,
+            "comparison": link and Comparison.of(link.comparison),
             "progress": Progress.model_validate(progress),
             "base_version": base_version,
             "commitment": row.commitment_root,

@@ -238,3 +238,11 @@ class AuditOrder(_Order):
     policy: str = Field(default="standard", max_length=100)
     weights_uri: str | None = Field(default=None, max_length=4096)
     weights_sha256: Digest | None = None
+
+
+class RequestAuditOrder(_Order):
+    """Have a closed request audited at a level at which it was not."""
+
+    audit: Literal["references"] = Field(
+        default="references", description="Trains the references of the policy's first look."
+    )

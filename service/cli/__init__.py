@@ -1,4 +1,4 @@
-"""The command line: `expunge up | forget | status | report | verify | …`.
+"""The command line: `expunge up | forget | status | report | reproduce | verify | …`.
 
 Nothing heavy is imported before a command needs it, and torch never: what needs torch is started as
 a child process.
@@ -8,13 +8,13 @@ import sys
 
 import typer
 
-from service.cli import keys, operate, requests
+from service.cli import audits, keys, operate, requests
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not reachable, 4 request ended"
-    " without being closed. `verify`: 0 holds, 1 report changed, 2 unreadable, 3 another check"
-    " fails, 4 signed by none of the keys."
+    " without being closed. `reproduce`: 1 also where a figure differs. `verify`: 0 holds, 1 report"
+    " changed, 2 unreadable, 3 another check fails, 4 signed by none of the keys."
 )
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 operate.add_to(app)
 requests.add_to(app)
+audits.add_to(app)
 app.add_typer(keys.app, name="keys")
 
 

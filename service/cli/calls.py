@@ -80,6 +80,25 @@ def qualify(
     return made
 
 
+def audit_request(
+    output: Output, request_id: UUID, url: str | None, key: str | None, *, follow: bool
+) -> Json:
+    """Have a closed request audited against references and, where asked, follow it to its end."""
+    with connect(url, key) as client:
+        made = client.audit_request(str(request_id))
+        return _follow(output, client, made, "audit") if follow else made
+
+
+def reproduce(output: Output, request_id: UUID, url: str | None, key: str | None) -> Json:
+    """Have a closed request's audit made again and return that audit once it is completed.
+
+    Raises:
+        CommandFailed: It could not be made.
+    """
+    with connect(url, key) as client:
+        return _follow(output, client, client.reproduce(str(request_id)), "audit")
+
+
 def list_requests(output: Output, url: str | None, key: str | None) -> None:
     """Print the newest requests."""
     with connect(url, key) as client:
@@ -108,12 +127,13 @@ def _given(fields: Json) -> Json:
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
 
 
-def _follow(output: Output, client: ExpungeClient, request: Json) -> Json:
-    """Show the progress until the request is closed.
+def _follow(output: Output, client: ExpungeClient, request: Json, kind: str = "request") -> Json:
+    """Show the progress until the request or audit is closed.
 
     Raises:
         CommandFailed: It ended without a verdict that closes it.
     """
+    read = client.get_audit if kind == "audit" else client.get_request
     columns = (
         TextColumn("{task.description:<11}"),
         BarColumn(),
@@ -134,9 +154,9 @@ def _follow(output: Output, client: ExpungeClient, request: Json) -> Json:
             if request["status"] in CLOSED:
                 break
             time.sleep(POLL_S)
-            request = client.get_request(request["id"])
+            request = read(request["id"])
     if request["status"] != "completed":
         reason = request.get("reason") or "no reason was given"
-        words = f"The request is {request['status']}: {reason}"
+        words = f"The {kind} is {request['status']}: {reason}"
         raise CommandFailed(words, Exit.NOT_CLOSED, request)
     return request

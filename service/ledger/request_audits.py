@@ -109,7 +109,7 @@ def request_images(session: Session, caller: Caller, request_id: uuid.UUID) -> l
         query = select(Sample.uri).where(
             Sample.dataset_id == model.dataset_id, Sample.ordinal.in_(part)
         )
-        uris += session.scalars(query)
+        uris += session.scalars(query.order_by(Sample.ordinal))
     return [str(root / uri) for uri in uris]
 
 

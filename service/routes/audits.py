@@ -94,7 +94,7 @@ def open_audit(
             base_version=order.base_version,
             policy=order.policy,
         )
-        audit = _resource(session, ledger.open_audit(session, caller, wish))
+        audit = audit_resource(session, ledger.open_audit(session, caller, wish))
     response.headers["Location"] = audit.links.self
     response.headers["Retry-After"] = "5"
     return audit
@@ -110,7 +110,7 @@ def list_audits(
     """Return one page."""
     with parts.database.read() as session:
         page = ledger.list_audits(session, caller, cursor, limit)
-        items = [_resource(session, row) for row in page.items]
+        items = [audit_resource(session, row) for row in page.items]
         return Page(items=items, next_cursor=page.next_cursor)
 
 
@@ -155,9 +155,11 @@ async def follow_audit(
 
 def _read(parts: Parts, caller: Caller, audit_id: uuid.UUID) -> Audit:
     with parts.database.read() as session:
-        return _resource(session, ledger.get_audit(session, caller, audit_id))
+        return audit_resource(session, ledger.get_audit(session, caller, audit_id))
 
 
-def _resource(session: Session, row: tables.Audit) -> Audit:
+def audit_resource(session: Session, row: tables.Audit) -> Audit:
+    """Return what a caller sees of an audit."""
     progress = ledger.audit_progress_of(session, row)
-    return Audit.of(row, progress, version_number(session, row.base_version_id))
+    base, link = version_number(session, row.base_version_id), ledger.request_audit_of(session, row)
+    return Audit.of(row, link, progress, base)

@@ -18,6 +18,7 @@ from service.downloads import matches
 from service.ledger import Caller, RequestOrder
 from service.lookups import version_number
 from service.problems import problem_responses
+from service.request_audit_resources import RequestAudit
 from service.resources import DeletionRequest, RequestFacts
 from service.schemas import DeletionOrder, Page
 from service.targets import chosen_sample_ids
@@ -208,5 +209,6 @@ def _resource(session: Session, row: tables.DeletionRequest) -> DeletionRequest:
         copies=ledger.copy_counts(session, row),
         base_version=version_number(session, row.base_version_id),
         result_version=version_number(session, row.result_version_id),
+        audits=[RequestAudit.of(*found) for found in ledger.audits_of_request(session, row)],
     )
     return DeletionRequest.of(row, facts)
