@@ -1,5 +1,6 @@
 """Commands of whoever checks erasures: audit a closed request later, or make its audit again."""
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -69,7 +70,10 @@ def _tell(output: Output, found: dict[str, Any]) -> None:
         output.say(f"Reproduced: {found['compared']} figures came out again, {within}.")
     else:
         output.say(f"Not reproduced: {len(differences)} of {found['compared']} figures differ.")
-        rows = [[d["figure"], d["recorded"], d["found"]] for d in differences[:SHOWN]]
+        rows = [
+            [d["figure"], *(json.dumps(d[side]) for side in ("recorded", "found"))]
+            for d in differences[:SHOWN]
+        ]
         output.table(["figure", "signed", "found"], rows)
         if len(differences) > SHOWN:
             output.say(f"… and {len(differences) - SHOWN} more; --json prints them all.")

@@ -150,6 +150,16 @@ def stream(*events: tuple[str, str]) -> httpx2.Response:
     return httpx2.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
 
 
+def test_later_audits_of_a_request_are_asked_for() -> None:
+    handle, asked = script({"id": "a"}, {"id": "b"})
+    with connect(handle) as client:
+        assert client.audit_request("r") == {"id": "a"}
+        assert client.reproduce("r") == {"id": "b"}
+    paths = [request.url.path for request in asked]
+    assert paths == [f"/v1/deletion-requests/r/{name}" for name in ("audits", "reproductions")]
+    assert json.loads(asked[0].content) == {"audit": "references"}
+
+
 def test_following_resumes_where_the_stream_broke() -> None:
     handle, asked = script(
         stream(("1-a", "snapshot"), ("2-b", "progress")),

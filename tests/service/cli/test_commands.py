@@ -65,6 +65,8 @@ def test_help_names_every_command(
         "demo",
         "qualify",
         "forget",
+        "audit",
+        "reproduce",
         "verify",
         "keys",
     ):
