@@ -6,7 +6,7 @@ be compared is named with the reason; nothing is left out in silence.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from service.ledger.report_context import ReportContext
@@ -48,7 +48,7 @@ def compare(predicate: Mapping[str, Any], found: ReportContext) -> Json:
     """
     recorded, again = _of_statement(predicate), _of_context(found)
     references = _references(predicate, found)
-    exact = references["other_weights"] == [] and predicate["environment"] == found.environment
+    exact = references["other_weights"] == [] and predicate.get("environment") == found.environment
     old, new = dict(_leaves(recorded, "")), dict(_leaves(again, ""))
     outside = _outside(predicate) | _unsearched(old, new)
     differences, skipped, compared = [], [], 0
@@ -74,17 +74,17 @@ def compare(predicate: Mapping[str, Any], found: ReportContext) -> Json:
 
 
 def _of_statement(predicate: Mapping[str, Any]) -> Json:
-    """Return the sections of a statement that an audit gives again."""
+    """Return the sections of a statement that an audit gives again; older ones may lack some."""
     lineage, data = predicate["lineage"], predicate["lineage"]["dataset"]
     names = ("fingerprint_registered", "retain_digest", "train", "holdout", "retain", "erased")
     return {
         "verdict": predicate["verdict"],
-        "direction": predicate["direction"],
-        "reasons": predicate["reasons"],
-        "influence": predicate["influence"],
-        "untouched_rejected": predicate["untouched_rejected"],
-        "audit": predicate["audit"],
-        "near_duplicates": predicate["near_duplicates"],
+        "direction": predicate.get("direction"),
+        "reasons": predicate.get("reasons"),
+        "influence": predicate.get("influence"),
+        "untouched_rejected": predicate.get("untouched_rejected"),
+        "audit": predicate.get("audit"),
+        "near_duplicates": predicate.get("near_duplicates"),
         "figures": [
             {key: f[key] for key in ("name", "alt", "table")} for f in predicate["figures"]
         ],
@@ -134,13 +134,13 @@ def _outside(predicate: Mapping[str, Any]) -> dict[str, str]:
     told: dict[str, str] = {}
     if predicate["verdict"] == "RETRAINED":
         told["verdict"] = "it says how the weights were made; the audit's own verdict is compared"
-    if predicate["near_duplicates"]:
+    if predicate.get("near_duplicates"):
         told["near_duplicates.included"] = "it was counted when the request came in"
-    if predicate["qualification"]:
+    if predicate.get("qualification"):
         told["qualification"] = "its trials are not made again; the verdict rests on it as cited"
-    if predicate["tries"]:
+    if predicate.get("tries"):
         told["tries"] = "candidates of earlier rungs and looks are not audited again"
-    if predicate["method"]:
+    if predicate.get("method"):
         told["method"] = "the erasure is not made again, so neither are its times and ratios"
     told |= {
         f"figures.{figure['name']}.sha256": "a drawing; the table behind it is compared"
@@ -161,7 +161,7 @@ def _unsearched(old: Json, new: Json) -> dict[str, str]:
 def _references(predicate: Mapping[str, Any], found: ReportContext) -> Json:
     """Return the seeds of references, and of those whose weights are not the recorded ones."""
     recorded = {entry["seed"]: entry["sha256"] for entry in predicate["lineage"]["references"]}
-    used = {entry.seed: asdict(entry)["sha256"] for entry in found.references}
+    used = {entry.seed: entry.sha256 for entry in found.references}
     seeds = sorted(recorded.keys() | used.keys())
     other = [seed for seed in seeds if recorded.get(seed) != used.get(seed)]
     return {"seeds": seeds, "other_weights": other}
@@ -173,8 +173,11 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
         for key, entry in value.items():
             yield from _leaves(entry, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple) and value:
-        for number, entry in enumerate(value):
-            yield from _leaves(entry, f"{path}.{_name(entry, number)}")
+        names = [_name(entry, number) for number, entry in enumerate(value)]
+        for number, (name, entry) in enumerate(zip(names, value, strict=True)):
+            # two entries of one name must not hide each other
+            own = name if names.index(name) == number else f"{name}#{number}"
+            yield from _leaves(entry, f"{path}.{own}")
     else:
         yield path, value
 

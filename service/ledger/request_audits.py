@@ -163,7 +163,7 @@ def _compare(predicate: dict[str, Any], found: ReportContext) -> dict[str, Any]:
 
     Whether that qualification is still live is no question of whether the figures are right.
     """
-    if found.audit is not None and (cited := predicate["qualification"]) is not None:
+    if found.audit is not None and (cited := predicate.get("qualification")) is not None:
         audit = qualify_by(cited, found.audit)
         found = replace(found, audit=audit, verdict=audit["verdict"])
     return compare(predicate, found)

@@ -77,6 +77,19 @@ def test_figures_that_come_out_otherwise_are_named_with_both_values(
     assert {name.rpartition(".")[2] for name in told} <= {"upper"}
 
 
+def test_of_two_entries_with_one_name_both_are_compared(
+    world: World, measured: dict[str, Any]
+) -> None:
+    metrics = measured["parts"][0]["metrics"]
+    metrics.append({**metrics[0]})
+    request_id = closed(world)
+    metrics[-1]["original"] = 0.5
+    metrics[0]["original"] = 0.25
+    told = [entry["figure"] for entry in compared(world, request_id)["differences"]]
+    name = "audit.parts.class.metrics.accuracy.forget"
+    assert told == [f"{name}.original", f"{name}#8.original"]
+
+
 def test_a_verdict_that_comes_out_otherwise_is_named(world: World) -> None:
     request_id = closed(world)
     open_audit(world, request_id, "reproduction")

@@ -106,11 +106,14 @@ def test_a_later_request_for_samples_in_e_already_does_not_stand_in_the_way(worl
     cancelled = world.request("s1")
     world.cancel(cancelled)
     request_id = closed(world)
-    closed(world, "s1")
+    again = closed(world, "s1")
     audit, link = done(world, request_id)
+    assert _residual_versions(world) == ["version 1"]
     assert audit.verdict == "PASS"
     assert link.candidate_version_id == world.get(request_id).result_version_id
     assert link.candidate_version_id != world.current().id
+    done(world, again)
+    assert _residual_versions(world) == ["version 1", "version 2"]
 
 
 def test_purged_weights_are_named_by_version(world: World, tmp_path: Path) -> None:
@@ -179,3 +182,9 @@ def test_another_tenants_request_is_not_found(world: World) -> None:
             open_audit(world, request_id, purpose, stranger)
     with world.database.read() as session, pytest.raises(NotFound):
         ledger.request_images(session, stranger, request_id)
+
+
+def _residual_versions(world: World) -> list[str]:
+    """Return the versions that the newest report says were made with the samples."""
+    copies = world.contexts[-1].residual_copies
+    return [copy.name for copy in copies if copy.what == "version" and copy.contains]
