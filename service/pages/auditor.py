@@ -1,0 +1,253 @@
+"""The second part: how the verdict came about, for an auditor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.pages import charts, formats
+from service.pages.blocks import (
+    Block,
+    Text,
+    bullets,
+    cell,
+    code,
+    columns,
+    drawing,
+    figures,
+    heading,
+    note,
+    pairs,
+    paragraph,
+    soft,
+    strong,
+    table,
+)
+from service.pages.measured import metrics, others
+from service.pages.view import View, mark, yes
+
+CONTROL_NAMES = {
+    "untouched": "the model before, unchanged",
+    "head_masked": "its last layer masked",
+    "head_refitted": "its last layer refitted",
+    "channels_rescaled": "its channels rescaled",
+}
+_KNOWN_AUDIT = frozenset(
+    "scope verdict direction influence reasons policy look num_references counts parts utility "
+    "fidelity collateral forgotten_classes curves".split()
+)
+_KNOWN_PART = frozenset(
+    "scope n verdict direction influence reasons joint_test self_controls metrics".split()
+)
+Json = Mapping[str, Any]
+
+
+def blocks(view: View) -> list[Block]:
+    """Return tries, tests, measurements, digests and limits."""
+    made = [heading("How the verdict came about", 2), _verdict(view)]
+    if view.predicate["reasons"]:
+        made += [heading("Reasons"), bullets(view.predicate["reasons"])]
+    made += [*_timeline(view), *_tries(view)]
+    for part in view.audit.get("parts", ()):
+        made += _part(part)
+    made += [*_utility(view), *_more(view), heading("Files that exist"), _copies(view)]
+    made += [heading("Policy"), _policy(view), heading("Digests and record"), _digests(view)]
+    proves = [heading("What this proves"), bullets(view.predicate["what_this_proves"])]
+    reach = [heading("How far it reaches"), bullets(view.predicate["limits"])]
+    return [*made, columns(proves, reach)]
+
+
+def _verdict(view: View) -> Block:
+    policy = view.predicate["policy"]
+    text: list[Any] = ["Verdict ", mark(view.verdict), " under policy "]
+    text += [strong(f"{policy['name']}/{policy['version']}")]
+    if view.audit:
+        counted = strong(view.audit.get("num_references", 0))
+        text += [", measured against ", counted, " models trained without the samples"]
+    level = formats.words(view.predicate["audit_level"])
+    return paragraph([*text, f". Audit level: {level}."])
+
+
+def _timeline(view: View) -> list[Block]:
+    request = view.request
+    moments = [
+        ("Asked", request["submitted_time"]),
+        ("Received", request["received_at"]),
+        ("Done", request["completed_at"]),
+        ("Due", request.get("due_at")),
+    ]
+    if formats.day(request["submitted_time"]) == formats.day(request["received_at"]):
+        moments = moments[1:]
+    drawn = charts.timeline(moments)
+    made = [heading("Timeline")]
+    made += [drawing(*drawn, "timeline")] if drawn else []
+    listed = [(name, formats.moment(time)) for name, time in moments if time]
+    made.append(pairs(listed))
+    if request.get("due_rule"):
+        rule = formats.words(request["due_rule"])
+        made.append(paragraph(f"Deadline by the rule: {rule}.", small=True))
+    return made
+
+
+def _tries(view: View) -> list[Block]:
+    tries = view.predicate["tries"]
+    if not tries:
+        return []
+    head = ("Method", "Look", "Verdict", "Influence [95 %]", "Time", "× one retraining")
+    rows = [
+        [
+            cell(strong(formats.words(attempt["method"]))),
+            figures(attempt.get("look", "–")),
+            cell(mark(attempt["verdict"]) if attempt.get("verdict") else "not audited"),
+            cell(formats.influence(attempt.get("influence"))),
+            figures(formats.seconds(attempt.get("seconds"))),
+            figures(formats.number(attempt.get("retrain_ratio"))),
+            figures(formats.number(attempt.get("retrain_ratio_with_references"))),
+        ]
+        for attempt in tries
+    ]
+    return [
+        heading("Everything that was tried"),
+        table("Everything that was tried", [*head, "with references"], rows),
+        paragraph(
+            "The last column counts the models that the audit needed as well: each of them was "
+            "itself a retraining.",
+            small=True,
+        ),
+    ]
+
+
+def _part(part: Json) -> list[Block]:
+    title = f"{formats.capital(str(part['scope']))} part · {formats.number(part['n'])} samples · "
+    made = [heading([title, mark(part["verdict"])])]
+    made += [paragraph(reason) for reason in part.get("reasons") or ()]
+    if part.get("influence"):
+        told = formats.influence(part["influence"])
+        made.append(paragraph(["Remaining influence λ with its bounds: ", strong(told), "."]))
+    made += [*_joint(part.get("joint_test")), *_controls(part.get("self_controls"))]
+    made += metrics(part)
+    return [*made, *others(part, _KNOWN_PART, "Also recorded for this part")]
+
+
+def _joint(test: Json | None) -> list[Block]:
+    if not test:
+        return []
+    text: list[Any] = [
+        "Is the new model further from the others than any model trained without the samples? Rank ",
+        strong(test["rank"]),
+        f" of {test['n'] + 1} (1 is the furthest), p = {formats.number(test['p_value'])}: ",
+        yes(not test["rejected"], "not rejected", "rejected"),
+        f". It looks at {', '.join(test['gates'])}.",
+    ]
+    text += [f" {gone['name']} was left out: {gone['why']}." for gone in test.get("dropped") or ()]
+    return [heading("Joint test", 4), paragraph(text)]
+
+
+def _controls(controls: Any) -> list[Block]:  # noqa: ANN401 - JSON
+    if not controls:
+        return []
+    rows = [
+        [
+            cell(strong(CONTROL_NAMES.get(control["name"], formats.words(control["name"])))),
+            cell("rejected" if control["rejected"] else "not rejected"),
+            cell(formats.influence(control.get("influence"))),
+            cell(yes(control["ok"], "yes", "no: no power here")),
+        ]
+        for control in controls
+    ]
+    return [
+        heading("Self-controls", 4),
+        paragraph("The same audit must catch models that only hide what they know."),
+        table("Self-controls", ("Control", "Joint test", "Influence [95 %]", "Caught"), rows),
+    ]
+
+
+def _utility(view: View) -> list[Block]:
+    utility, fidelity = view.audit.get("utility") or {}, view.audit.get("fidelity") or {}
+    named = (("holdout_retained", "Retained classes"), ("worst_class", "Worst class"))
+    rows = [_useful(title, utility[key]) for key, title in named if utility.get(key)]
+    made: list[Block] = []
+    if rows:
+        head = ("Accuracy on hold-out samples", "New", "Before", "Never saw the data", "Limit", "")
+        made += [heading("Did it stay useful?"), table("Utility", head, rows)]
+    if fidelity.get("retain") and fidelity.get("holdout"):
+        retain, holdout = (fidelity[name].get("difference") for name in ("retain", "holdout"))
+        text: Text = [
+            "Does the recorded recipe make models like the original? On retained samples they "
+            f"differ by {formats.number(retain)}, on hold-out by {formats.number(holdout)}; "
+            f"{formats.number(fidelity.get('margin'))} is allowed: ",
+            yes(fidelity.get("ok"), "yes", "no"),
+            ".",
+        ]
+        made.append(paragraph(text))
+    return made
+
+
+def _useful(title: str, row: Json) -> list[Block]:
+    name = title if row.get("class") is None else f"{title} ({row['class']})"
+    kept = cell(yes(row["ok"], "kept", "too low")) if "ok" in row else cell()
+    return [
+        cell(strong(name)),
+        *(figures(formats.number(row.get(key))) for key in ("candidate", "original")),
+        figures(formats.spread(row.get("references"))),
+        figures(formats.number(row.get("limit"))),
+        kept,
+    ]
+
+
+def _more(view: View) -> list[Block]:
+    """Show a cited qualification, drift and whatever else an audit recorded."""
+    made = others(view.audit, _KNOWN_AUDIT, "Also recorded")
+    if view.audit.get("utility"):
+        known = frozenset({"ok", "holdout_retained", "worst_class"})
+        made += others(view.audit["utility"], known, "Also recorded of utility")
+    return made
+
+
+def _copies(view: View) -> Block:
+    rows = [
+        [
+            cell([strong(copy["name"]), note("candidate") if copy["what"] == "candidate" else ""]),
+            cell("yes" if copy["contains"] else "no"),
+            cell(formats.day(copy["until"]) if copy["until"] else "removed by the operator"),
+            cell(str(copy["where"])),
+        ]
+        for copy in view.predicate["residual_copies"]
+    ]
+    if not rows:
+        return paragraph("None is recorded.")
+    return table("Files that exist", ("What", "Made with the samples", "Until", "Where"), rows)
+
+
+def _policy(view: View) -> Block:
+    policy = view.predicate["policy"]
+    items: list[tuple[str, Text]] = [
+        ("Policy", f"{policy['name']}/{policy['version']}"),
+        ("Digest", code(policy["digest"])),
+    ]
+    if "document" not in policy:
+        items.append(("Content", "Not in this report: the installed file has another digest."))
+    return pairs([*items, *formats.facts(policy.get("document") or {})])
+
+
+def _digests(view: View) -> Block:
+    lineage, request = view.lineage, view.request
+    data, base = lineage["dataset"], lineage["base"]
+    commitment, log = request["samples"]["commitment"], view.predicate["audit_log"]
+    version = f" (version {base['number']})" if base.get("number") else ""
+    retained = (
+        f"{formats.number(data['retain'])} of {formats.number(data['train'])} training samples; "
+        f"{formats.number(data['erased'])} erased in all. "
+    )
+    told = "who has the ids and the salt can check membership; this report names none."
+    return pairs(
+        [
+            ("New weights", code(view.statement["subject"][0]["digest"]["sha256"])),
+            ("Weights before", [code(base["sha256"]), version]),
+            (
+                "Samples, commitment",
+                [code(commitment["root"]), note(soft(f"{commitment['algorithm']}: {told}")["t"])],
+            ),
+            ("Data set as registered", [f"{data['name']}, ", code(data["fingerprint_registered"])]),
+            ("Retain set", [retained, code(data["retain_digest"])]),
+            ("Audit log", [f"entry {formats.number(log['seq'])}, ", code(log["hash"])]),
+        ]
+    )
