@@ -21,7 +21,7 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
 from service.openapi import install_openapi
-from service.routes import audits, datasets, models, public, reports, requests
+from service.routes import audits, datasets, log, models, public, renderings, reports, requests
 from service.signing import load_signer
 from service.storage import Storage
 
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    for module in (public, datasets, models, requests, audits, reports):
+    for module in (public, datasets, models, requests, audits, reports, renderings, log):
         app.include_router(module.router)
     problems.install(app)
     install_openapi(app)

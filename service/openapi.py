@@ -12,7 +12,10 @@ _TAGS = [
     {"name": "models", "description": "Trained classifiers and their versions."},
     {"name": "deletion requests", "description": "Ask a model to forget samples."},
     {"name": "audits", "description": "Have a candidate made elsewhere audited."},
-    {"name": "reports", "description": "Signed reports and their figures."},
+    {
+        "name": "reports",
+        "description": "Signed reports, what is made from them, the audit log.",
+    },
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
 _SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)

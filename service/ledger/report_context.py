@@ -4,7 +4,7 @@ No field holds a sample id, an ordinal or a position.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -87,6 +87,8 @@ class ReportContext:
     is `none`. `figures`: [{name, title, alt, sha256, media_type, uri, table}]. `environment` is the
     auditing worker's. `fingerprint_before` is the data set's as registered; `retain_digest` names
     the retain set R, `num_retain` and `num_erased` count R and E as this run froze them.
+    `network` is what builds the network besides its architecture's name: {architecture_kwargs,
+    preprocessing, classifier, num_classes}.
     """
 
     tenant_id: uuid.UUID
@@ -122,6 +124,7 @@ class ReportContext:
     environment: dict[str, Any]
     residual_copies: tuple[ResidualCopy, ...]
     log: LogPosition
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

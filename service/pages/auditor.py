@@ -21,22 +21,13 @@ from service.pages.blocks import (
     strong,
     table,
 )
-from service.pages.measured import metrics, others
+from service.pages.measured import others, part_of_audit
 from service.pages.view import View, mark, yes
 
-CONTROL_NAMES = {
-    "untouched": "the model before, unchanged",
-    "head_masked": "its last layer masked",
-    "head_refitted": "its last layer refitted",
-    "channels_rescaled": "its channels rescaled",
-}
+# What has a place of its own, or stands in the report already.
 _KNOWN_AUDIT = frozenset(
-    "scope verdict direction influence reasons policy look num_references counts parts utility "
-    "fidelity collateral forgotten_classes curves".split()
-)
-_KNOWN_PART = frozenset(
-    "scope n verdict direction influence reasons joint_test self_controls metrics".split()
-)
+    ("scope", "verdict", "direction", "influence", "reasons", "policy", "look", "num_references")
+) | {"counts", "parts", "utility", "fidelity", "collateral", "forgotten_classes", "curves"}
 Json = Mapping[str, Any]
 
 
@@ -45,9 +36,9 @@ def blocks(view: View) -> list[Block]:
     made = [heading("How the verdict came about", 2), _verdict(view)]
     if view.predicate["reasons"]:
         made += [heading("Reasons"), bullets(view.predicate["reasons"])]
-    made += [*_timeline(view), *_tries(view)]
+    made += [*_qualification(view), *_timeline(view), *_tries(view)]
     for part in view.audit.get("parts", ()):
-        made += _part(part)
+        made += part_of_audit(part)
     made += [*_utility(view), *_more(view), heading("Files that exist"), _copies(view)]
     made += [heading("Policy"), _policy(view), heading("Digests and record"), _digests(view)]
     proves = [heading("What this proves"), bullets(view.predicate["what_this_proves"])]
@@ -64,6 +55,15 @@ def _verdict(view: View) -> Block:
         text += [", measured against ", counted, " models trained without the samples"]
     level = formats.words(view.predicate["audit_level"])
     return paragraph([*text, f". Audit level: {level}."])
+
+
+def _qualification(view: View) -> list[Block]:
+    """Return the trials that a QUALIFIED verdict rests on, whatever members they have."""
+    cited = view.predicate.get("qualification")
+    if not cited:
+        return []
+    shown = {name: value for name, value in cited.items() if name != "does_not_prove"}
+    return [heading("Trials that the verdict rests on"), pairs(formats.facts(shown))]
 
 
 def _timeline(view: View) -> list[Block]:
@@ -115,51 +115,6 @@ def _tries(view: View) -> list[Block]:
     ]
 
 
-def _part(part: Json) -> list[Block]:
-    title = f"{formats.capital(str(part['scope']))} part · {formats.number(part['n'])} samples · "
-    made = [heading([title, mark(part["verdict"])])]
-    made += [paragraph(reason) for reason in part.get("reasons") or ()]
-    if part.get("influence"):
-        told = formats.influence(part["influence"])
-        made.append(paragraph(["Remaining influence λ with its bounds: ", strong(told), "."]))
-    made += [*_joint(part.get("joint_test")), *_controls(part.get("self_controls"))]
-    made += metrics(part)
-    return [*made, *others(part, _KNOWN_PART, "Also recorded for this part")]
-
-
-def _joint(test: Json | None) -> list[Block]:
-    if not test:
-        return []
-    text: list[Any] = [
-        "Is the new model further from the others than any model trained without the samples? Rank ",
-        strong(test["rank"]),
-        f" of {test['n'] + 1} (1 is the furthest), p = {formats.number(test['p_value'])}: ",
-        yes(not test["rejected"], "not rejected", "rejected"),
-        f". It looks at {', '.join(test['gates'])}.",
-    ]
-    text += [f" {gone['name']} was left out: {gone['why']}." for gone in test.get("dropped") or ()]
-    return [heading("Joint test", 4), paragraph(text)]
-
-
-def _controls(controls: Any) -> list[Block]:  # noqa: ANN401 - JSON
-    if not controls:
-        return []
-    rows = [
-        [
-            cell(strong(CONTROL_NAMES.get(control["name"], formats.words(control["name"])))),
-            cell("rejected" if control["rejected"] else "not rejected"),
-            cell(formats.influence(control.get("influence"))),
-            cell(yes(control["ok"], "yes", "no: no power here")),
-        ]
-        for control in controls
-    ]
-    return [
-        heading("Self-controls", 4),
-        paragraph("The same audit must catch models that only hide what they know."),
-        table("Self-controls", ("Control", "Joint test", "Influence [95 %]", "Caught"), rows),
-    ]
-
-
 def _utility(view: View) -> list[Block]:
     utility, fidelity = view.audit.get("utility") or {}, view.audit.get("fidelity") or {}
     named = (("holdout_retained", "Retained classes"), ("worst_class", "Worst class"))
@@ -170,14 +125,12 @@ def _utility(view: View) -> list[Block]:
         made += [heading("Did it stay useful?"), table("Utility", head, rows)]
     if fidelity.get("retain") and fidelity.get("holdout"):
         retain, holdout = (fidelity[name].get("difference") for name in ("retain", "holdout"))
-        text: Text = [
+        told = (
             "Does the recorded recipe make models like the original? On retained samples they "
             f"differ by {formats.number(retain)}, on hold-out by {formats.number(holdout)}; "
-            f"{formats.number(fidelity.get('margin'))} is allowed: ",
-            yes(fidelity.get("ok"), "yes", "no"),
-            ".",
-        ]
-        made.append(paragraph(text))
+            f"{formats.number(fidelity.get('margin'))} is allowed: "
+        )
+        made.append(paragraph([told, yes(fidelity.get("ok"), "yes", "no"), "."]))
     return made
 
 

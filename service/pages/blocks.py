@@ -12,7 +12,7 @@ from typing import Any
 Block = dict[str, Any]
 Span = dict[str, str]
 Text = str | Span | Sequence[str | Span]
-MOST_COLUMNS = 9
+MOST_COLUMNS = 12
 
 
 def styled(style: str, text: object) -> Span:

@@ -91,7 +91,10 @@ def _made(view: View) -> list[tuple[str, Text]]:
     return [
         *items,
         ("Ladder", ladder or "–"),
-        ("Recipe", [recipe, note(lineage["recipe_digest"])] if lineage["recipe_digest"] else recipe),
+        (
+            "Recipe",
+            [recipe, note(lineage["recipe_digest"])] if lineage["recipe_digest"] else recipe,
+        ),
         ("Audited on", formats.settings(view.predicate["environment"]) or "–"),
         ("Run", code(lineage.get("run_id"))),
         (

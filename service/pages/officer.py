@@ -157,7 +157,9 @@ def _remains(view: View) -> list[Block]:
         ]
     if rest:
         kept = "file made without the samples is" if rest == 1 else "files made without them are"
-        made.append(paragraph(soft(f"Besides, {rest} {kept} kept for now; see part 2."), small=True))
+        made.append(
+            paragraph(soft(f"Besides, {rest} {kept} kept for now; see part 2."), small=True)
+        )
     return made
 
 

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, Literal
 
 from service.pages import trusted_figure
 from service.pages.charts import standalone
 from service.pages.outline import FOOTER, outline
 from service.pages.view import View
 
-STANDARDS = ("a-3a", "ua-1")
+STANDARDS: list[Literal["a-3a", "ua-1"]] = ["a-3a", "ua-1"]
 # What the fonts inside typst have (measured); PDF/A forbids a character without a glyph.
 _PRINTABLE = (
     (0x20, 0x7E),
@@ -65,16 +65,16 @@ def render_pdf(envelope: bytes, figures: Mapping[str, bytes] | None = None) -> b
         "envelope": envelope.decode(),
     }
     with as_file(files("service.pages").joinpath("templates")) as folder:
-        pdf = typst.compile(
+        pdf: bytes = typst.compile(
             str(folder / "report.typ"),
             root=str(folder),
             format="pdf",
             ignore_system_fonts=True,
             sys_inputs={"report": json.dumps(shown)},
-            pdf_standards=list(STANDARDS),
+            pdf_standards=[*STANDARDS],
             timestamp=int(made.timestamp()),
         )
-    return bytes(pdf)
+    return pdf
 
 
 @cache

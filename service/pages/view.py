@@ -9,7 +9,7 @@ from service.pages.blocks import Span, styled
 
 VERDICTS = {
     "PASS": ("good", "Passed the audit"),
-    "QUALIFIED": ("calm", "Erased by a qualified method"),
+    "QUALIFIED": ("calm", "Done by a method that passed trials"),
     "NOTHING_TO_REMOVE": ("calm", "Nothing measurable to remove"),
     "RETRAINED": ("calm", "Retrained without the data"),
     "INCONCLUSIVE": ("open", "Not settled"),
