@@ -48,8 +48,20 @@ def render_pdf(envelope: bytes, figures: Mapping[str, bytes] | None = None) -> b
 
     Args:
         envelope: The DSSE envelope, whose signature the caller trusts.
-        figures: Content by SHA-256; a figure that is missing or altered shows as words and table.
+        figures: Content by SHA-256; a figure that is missing, altered or no drawing shows as words
+            and table.
     """
+    from typst import TypstError
+
+    if not figures:
+        return _compile(envelope, {})
+    try:
+        return _compile(envelope, figures)
+    except TypstError:  # one of the figures is no drawing
+        return _compile(envelope, {})
+
+
+def _compile(envelope: bytes, figures: Mapping[str, bytes]) -> bytes:
     import typst
 
     document = json.loads(envelope)
@@ -57,7 +69,7 @@ def render_pdf(envelope: bytes, figures: Mapping[str, bytes] | None = None) -> b
     keyid = str(document["signatures"][0]["keyid"])
     view, report = View(statement), outline(statement, keyid)
     made = datetime.fromisoformat(statement["predicate"]["report"]["generated_at"])
-    shown = _prepare(asdict(report), figures or {}, view.tone)
+    shown = _prepare(asdict(report), figures, view.tone)
     shown |= {
         "footer": FOOTER,
         "reference": printable(view.reference),

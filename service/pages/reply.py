@@ -120,11 +120,20 @@ def _outcome(view: View) -> str:
         )
     if view.verdict == "QUALIFIED":
         return (
-            "The model was changed by a method that had been tried on this model before. "
-            f"{view.predicate['verdict_in_words']} In short: it rests on those trials, not on a "
-            "comparison made for your own request."
+            "The model was changed by a method that had been tried on this model before."
+            f"{_trials(view)} Your own request rests on those trials. The result was not compared "
+            "with models that were trained without your data."
         )
     return _OUTCOMES.get(view.verdict, _OUTCOMES["INCONCLUSIVE"]) + _measured_besides(view)
+
+
+def _trials(view: View) -> str:
+    cited = view.predicate.get("qualification") or {}
+    kinds = list((cited.get("kinds") or {}).values())
+    trials, passes = (sum(int(kind.get(n) or 0) for kind in kinds) for n in ("trials", "passes"))
+    if not trials:
+        return ""
+    return f" In {trials} trials with other data it stood the comparison {passes} times."
 
 
 def _measured_besides(view: View) -> str:

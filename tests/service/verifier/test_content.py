@@ -45,7 +45,7 @@ def test_a_signed_report_of_another_form_is_refused(
 def test_a_report_that_contradicts_itself_is_refused(
     context: ReportContext, signer: Signer, what: str
 ) -> None:
-    statement = build_statement(context)
+    statement = json.loads(json.dumps(build_statement(context)))
     if what == "subject":
         statement["subject"][0]["digest"]["sha256"] = "0" * 64
     elif what == "policy":
