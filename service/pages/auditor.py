@@ -14,10 +14,10 @@ from service.pages.blocks import (
     drawing,
     figures,
     heading,
+    keep,
     note,
     pairs,
     paragraph,
-    soft,
     strong,
     table,
 )
@@ -97,7 +97,7 @@ def _tries(view: View) -> list[Block]:
             cell(strong(formats.words(attempt["method"]))),
             figures(attempt.get("look", "–")),
             cell(mark(attempt["verdict"]) if attempt.get("verdict") else "not audited"),
-            cell(formats.influence(attempt.get("influence"))),
+            cell(keep(formats.influence(attempt.get("influence")))),
             figures(formats.seconds(attempt.get("seconds"))),
             figures(formats.number(attempt.get("retrain_ratio"))),
             figures(formats.number(attempt.get("retrain_ratio_with_references"))),
@@ -161,13 +161,14 @@ def _copies(view: View) -> Block:
             cell([strong(copy["name"]), note("candidate") if copy["what"] == "candidate" else ""]),
             cell("yes" if copy["contains"] else "no"),
             cell(formats.day(copy["until"]) if copy["until"] else "removed by the operator"),
-            cell(str(copy["where"])),
+            cell(code(copy["where"])),
         ]
         for copy in view.predicate["residual_copies"]
     ]
     if not rows:
         return paragraph("None is recorded.")
-    return table("Files that exist", ("What", "Made with the samples", "Until", "Where"), rows)
+    head = ("What", "Made with the samples", "Until", "Where")
+    return table("Files that exist", head, rows, weights=(1.3, 0.7, 0.8, 3))
 
 
 def _policy(view: View) -> Block:
@@ -178,7 +179,9 @@ def _policy(view: View) -> Block:
     ]
     if "document" not in policy:
         items.append(("Content", "Not in this report: the installed file has another digest."))
-    return pairs([*items, *formats.facts(policy.get("document") or {})])
+    document = policy.get("document") or {}
+    shown = {k: v for k, v in document.items() if k not in {"name", "version"}}
+    return pairs([*items, *formats.facts(shown)])
 
 
 def _digests(view: View) -> Block:
@@ -197,7 +200,7 @@ def _digests(view: View) -> Block:
             ("Weights before", [code(base["sha256"]), version]),
             (
                 "Samples, commitment",
-                [code(commitment["root"]), note(soft(f"{commitment['algorithm']}: {told}")["t"])],
+                [code(commitment["root"]), note(f"{commitment['algorithm']}: {told}")],
             ),
             ("Data set as registered", [f"{data['name']}, ", code(data["fingerprint_registered"])]),
             ("Retain set", [retained, code(data["retain_digest"])]),

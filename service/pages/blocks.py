@@ -3,7 +3,8 @@
 Every text is a list of spans `{"t": text, "s": style}`. Strings stay strings until the last step,
 where Jinja2 escapes them and typst sets them: no rendering ever reads one as markup.
 
-Styles: "" plain, strong, code, soft, note (a line of its own), good, bad, open, calm.
+Styles: "" plain, strong, code, soft, keep (unbroken), note and key (lines of their own, key in
+fixed pitch), good, bad, open, calm.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,11 @@ def code(text: object) -> Span:
 def soft(text: object) -> Span:
     """Return a span that stands back."""
     return styled("soft", text)
+
+
+def keep(text: object) -> Span:
+    """Return a span that no line break parts."""
+    return styled("keep", text)
 
 
 def note(text: object) -> Span:
@@ -117,6 +123,7 @@ def table(
     rows: Sequence[Sequence[Block]],
     *,
     marked: Sequence[bool] = (),
+    weights: Sequence[float] = (),
 ) -> Block:
     """Return a table whose first column names the rows.
 
@@ -125,6 +132,7 @@ def table(
         head: Headings.
         rows: As many cells each.
         marked: Rows that enter the verdict.
+        weights: How the columns share the width of a printed page; default: the first has more.
     """
     numeric = [bool(rows) and all(row[i]["number"] for row in rows) for i in range(len(head))]
     columns_ = [{"name": name, "number": n} for name, n in zip(head, numeric, strict=True)]
@@ -132,7 +140,8 @@ def table(
         {"cells": list(row), "marked": place < len(marked) and marked[place]}
         for place, row in enumerate(rows)
     ]
-    return {"kind": "table", "label": label, "columns": columns_, "rows": body}
+    made = {"kind": "table", "label": label, "columns": columns_, "rows": body}
+    return {**made, "weights": list(weights)}
 
 
 def wide(label: str, head: Sequence[str], rows: Sequence[Sequence[Block]]) -> list[Block]:

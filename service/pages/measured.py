@@ -10,6 +10,7 @@ from service.pages.blocks import (
     cell,
     figures,
     heading,
+    keep,
     note,
     pairs,
     paragraph,
@@ -84,7 +85,7 @@ def _controls(controls: Any) -> list[Block]:  # noqa: ANN401 - JSON
         [
             cell(strong(CONTROL_NAMES.get(control["name"], formats.words(control["name"])))),
             cell("rejected" if control["rejected"] else "not rejected"),
-            cell(formats.influence(control.get("influence"))),
+            cell(keep(formats.influence(control.get("influence")))),
             cell(yes(control["ok"], "yes", "no: no power here")),
         ]
         for control in controls
@@ -127,7 +128,7 @@ def _row(metric: Mapping[str, Any]) -> list[Block]:
     extra = {name: value for name, value in metric.items() if name not in _KNOWN_METRIC}
     notes = [note(metric["note"])] if metric.get("note") else []
     notes += [note(f"{name}: {text}") for name, text in formats.facts(extra) if extra]
-    ends = formats.interval(metric.get("interval"))
+    ends = keep(formats.interval(metric.get("interval")))
     why = [note(metric["interval_note"])] if metric.get("interval_note") else []
     return [
         cell(

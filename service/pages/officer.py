@@ -91,7 +91,7 @@ def _influence(view: View) -> list[Block]:
     what: list[Any] = ["of the samples’ influence remains"]
     if influence.get("upper") is not None:
         sure = round(100 * influence.get("confidence", 0.95))
-        upper = strong(formats.share(influence["upper"]))
+        upper = strong(formats.share(max(influence["upper"], 0.0)))
         what += [f"; with {sure} % confidence at most ", upper]
     svg, alt = charts.influence_scale(influence, view.limit)
     shaded = (
@@ -109,7 +109,8 @@ def _influence(view: View) -> list[Block]:
         },
         paragraph(
             "0 is where models lie that were trained without the samples, 1 is where the model "
-            f"was before.{shaded} Small values on either side of 0 are chance.",
+            f"was before.{shaded} Below 0 lies what is further "
+            "from it than those models are on average; small values on either side are chance.",
             small=True,
         ),
     ]
@@ -126,7 +127,7 @@ def _done(view: View) -> list[Block]:
         told.append("The model was trained again from the start, without the samples.")
     elif method:
         name = strong(formats.words(method.get("name")))
-        told += ["The samples’ influence was removed by the method ", name, "."]
+        told += ["The model was changed by the method ", name, ", meant to remove their influence."]
     names = list(dict.fromkeys(formats.words(entry["method"]) for entry in tries))
     if len(names) > 1:
         told.append(f" Tried in this order: {', '.join(names)}.")
