@@ -11,6 +11,7 @@ from service.pages.blocks import (
     cell,
     code,
     columns,
+    details,
     drawing,
     figures,
     heading,
@@ -39,11 +40,11 @@ def blocks(view: View) -> list[Block]:
     made += [*_qualification(view), *_timeline(view), *_tries(view)]
     for part in view.audit.get("parts", ()):
         made += part_of_audit(part)
-    made += [*_utility(view), *_more(view), heading("Files that exist"), _copies(view)]
-    made += [heading("Policy"), _policy(view), heading("Digests and record"), _digests(view)]
     proves = [heading("What this proves"), bullets(view.predicate["what_this_proves"])]
     reach = [heading("How far it reaches"), bullets(view.predicate["limits"])]
-    return [*made, columns(proves, reach)]
+    made += [*_utility(view), *_more(view), columns(proves, reach)]
+    made += [heading("Policy"), _policy(view), heading("Digests and record"), _digests(view)]
+    return [*made, heading("Files that exist"), *_copies(view)]
 
 
 def _verdict(view: View) -> Block:
@@ -155,7 +156,20 @@ def _more(view: View) -> list[Block]:
     return made
 
 
-def _copies(view: View) -> Block:
+def _copies(view: View) -> list[Block]:
+    """Return the files made with the samples, and folded away those made without them."""
+    copies = view.predicate["residual_copies"]
+    if not copies:
+        return [paragraph("None is recorded.")]
+    with_data = [copy for copy in copies if copy["contains"]]
+    rest = [copy for copy in copies if not copy["contains"]]
+    told = "No file that was made with the samples is recorded."
+    made = [_files("Files made with the samples", with_data) if with_data else paragraph(told)]
+    title = f"{len(rest)} kept that {'was' if len(rest) == 1 else 'were'} made without the samples"
+    return [*made, details(title, _files(title, rest))] if rest else made
+
+
+def _files(label: str, copies: list[Json]) -> Block:
     rows = [
         [
             cell([strong(copy["name"]), note("candidate") if copy["what"] == "candidate" else ""]),
@@ -163,12 +177,10 @@ def _copies(view: View) -> Block:
             cell(formats.day(copy["until"]) if copy["until"] else "removed by the operator"),
             cell(code(copy["where"])),
         ]
-        for copy in view.predicate["residual_copies"]
+        for copy in copies
     ]
-    if not rows:
-        return paragraph("None is recorded.")
     head = ("What", "Made with the samples", "Until", "Where")
-    return table("Files that exist", head, rows, weights=(1.3, 0.7, 0.8, 3))
+    return table(label, head, rows, weights=(1.3, 0.7, 0.8, 3))
 
 
 def _policy(view: View) -> Block:

@@ -108,7 +108,7 @@ def facts(value: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     A report shows what a later audit adds without knowing its name.
     """
-    lines = list(_leaves("", value))
+    lines = list(_leaves("", value)) if value else []
     shown = [(words(name), text) for name, text in lines[:MOST_FACTS]]
     if len(lines) > MOST_FACTS:
         shown.append(("and more", f"{len(lines) - MOST_FACTS} entries in the signed statement"))

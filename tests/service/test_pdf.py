@@ -67,16 +67,17 @@ def test_it_is_marked_as_archivable_accessible_and_dated(
     report_context: ReportContext, signer: Signer
 ) -> None:
     reader = PdfReader(io.BytesIO(pdf_of(report_context, signer)))
-    metadata = reader.root_object["/Metadata"].get_object().get_data().decode()
+    root: Any = reader.root_object
+    metadata = root["/Metadata"].get_object().get_data().decode()
     assert "<pdfaid:part>3</pdfaid:part>" in metadata
     assert "<pdfaid:conformance>A</pdfaid:conformance>" in metadata
     assert "<pdfuaid:part>1</pdfuaid:part>" in metadata
-    assert reader.root_object["/Lang"] == "en"
-    assert reader.root_object["/MarkInfo"]["/Marked"]
+    assert root["/Lang"] == "en"
+    assert root["/MarkInfo"]["/Marked"]
     assert reader.metadata is not None
     assert reader.metadata.creation_date is not None
     assert reader.metadata.creation_date.isoformat() == "2026-11-23T08:41:00+00:00"
-    assert not {"/OpenAction", "/AA", "/AcroForm"} & set(reader.root_object)
+    assert not {"/OpenAction", "/AA", "/AcroForm"} & set(root)
 
 
 def test_its_first_page_is_for_the_officer_and_whole(
