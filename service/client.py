@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from service.client_errors import ExpungeProblem, WaitTimeout
+from service.client_errors import ExpungeProblem, WaitTimeout, no_answer, raise_for_problem
 from service.event_stream import Event, parse_events
 
 __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
@@ -22,6 +22,7 @@ __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "
 ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
 PAGE = "text/html"
+PDF = "application/pdf"
 Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress"})
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
@@ -114,7 +115,7 @@ class ExpungeClient:
         """Write a version's weights to a file."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
         with self._http.stream("GET", url) as response:
-            _raise_for_problem(response)
+            raise_for_problem(response)
             with path.open("wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
@@ -197,7 +198,7 @@ class ExpungeClient:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 with self._http.stream("GET", url, headers=headers) as response:
-                    _raise_for_problem(response)
+                    raise_for_problem(response)
                     for event in parse_events(response.iter_lines()):
                         last = event.id
                         yield event
@@ -205,7 +206,7 @@ class ExpungeClient:
                             return
             except httpx2.TransportError as error:
                 if not last:
-                    raise _no_answer(error) from error
+                    raise no_answer(error) from error
             time.sleep(1.0)  # the stream ended early: take it up again
 
     def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
@@ -221,12 +222,19 @@ class ExpungeClient:
         return resource
 
     def report(self, key: str, accept: str = STATEMENT, *, kind: str = "request") -> Any:  # noqa: ANN401
-        """Return a report: the statement as a dict, the page as text, or the envelope's bytes."""
+        """Return a report: the statement as a dict, the page as text, envelope or PDF as bytes."""
         url = f"/v1/{_COLLECTIONS[kind]}/{key}/report"
         response = self._request("GET", url, headers={"Accept": accept})
         if accept == STATEMENT:
             return response.json()
         return response.text if accept == PAGE else response.content
+
+    def report_file(self, key: str, name: str) -> bytes:
+        """Return a request's `reply`, or its report's `bundle` or list of `renderings`."""
+        url = f"/v1/{_COLLECTIONS['request']}/{key}"
+        if name != "reply":
+            url = self._request("GET", f"{url}/report").headers["content-location"]
+        return self._request("GET", f"{url}/{name}").content
 
     def jwks(self) -> Json:
         """Return the public keys."""
@@ -271,24 +279,9 @@ class ExpungeClient:
                 method, url, json=json, files=files, params=params, headers=headers
             )
         except httpx2.TransportError as error:
-            raise _no_answer(error) from error
-        _raise_for_problem(response)
+            raise no_answer(error) from error
+        raise_for_problem(response)
         return response
-
-
-def _no_answer(error: httpx2.TransportError) -> ExpungeProblem:
-    return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
-
-
-def _raise_for_problem(response: httpx2.Response) -> None:
-    if response.status_code < 400:
-        return
-    response.read()
-    try:
-        document = response.json()
-    except ValueError:
-        document = {"detail": response.text[:500]}
-    raise ExpungeProblem(response.status_code, document if isinstance(document, dict) else {})
 
 
 def _sleep_until(deadline: float, seconds: float) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import httpx2
+
 
 class ExpungeProblem(Exception):
     """The service refused or failed; ``code`` is stable, see docs/problems.md.
@@ -25,3 +27,24 @@ class ExpungeProblem(Exception):
 
 class WaitTimeout(TimeoutError):
     """The request or audit did not close in time."""
+
+
+def no_answer(error: httpx2.TransportError) -> ExpungeProblem:
+    """Return the problem of a service that cannot be reached."""
+    return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
+
+
+def raise_for_problem(response: httpx2.Response) -> None:
+    """Raise what a response says is wrong; return where nothing is.
+
+    Raises:
+        ExpungeProblem: The service refused or failed.
+    """
+    if response.status_code < 400:
+        return
+    response.read()
+    try:
+        document = response.json()
+    except ValueError:
+        document = {"detail": response.text[:500]}
+    raise ExpungeProblem(response.status_code, document if isinstance(document, dict) else {})

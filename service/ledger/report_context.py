@@ -4,7 +4,7 @@ No field holds a sample id, an ordinal or a position.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -92,6 +92,8 @@ class ReportContext:
     `near_duplicates`: {byte_equal, near, in_holdout, included}, the copies of the samples left in R
     and in the hold-out, and those that came into the forget set with the request; `near` is null
     where nobody compared pixels, all is where nobody looked.
+    `network` is what builds the network besides its architecture's name: {architecture_kwargs,
+    preprocessing, classifier, num_classes}.
     """
 
     tenant_id: uuid.UUID
@@ -129,6 +131,7 @@ class ReportContext:
     log: LogPosition
     near_duplicates: dict[str, int | None] | None = None
     qualification: dict[str, Any] | None = None
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
