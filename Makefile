@@ -28,7 +28,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, about an hour on two cores
+bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
 	$(BIN)/python -m benchmarks.calibration
 
 bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
