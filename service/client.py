@@ -14,7 +14,10 @@ from typing import Any, Self, cast
 
 import httpx2
 
+from service.client_errors import ExpungeProblem, WaitTimeout, no_answer, raise_for_problem
 from service.event_stream import Event, parse_events
+
+__all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
 
 ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
@@ -24,29 +27,6 @@ Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress"})
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
 _READ_TIMEOUT_S = 60.0
-
-
-class ExpungeProblem(Exception):
-    """The service refused or failed; ``code`` is stable, see docs/problems.md.
-
-    Attributes:
-        status: HTTP status; 0 when there was no answer.
-        code: Stable code.
-        detail: What is wrong, in words.
-        document: The whole problem document.
-    """
-
-    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
-        self.status = status
-        self.code = str(document.get("code", "unknown"))
-        self.detail = str(document.get("detail", "The service gave no reason."))
-        self.document = dict(document)
-        places = [f"{e['pointer']}: {e['detail']}" for e in self.document.get("errors", [])]
-        super().__init__("\n  ".join([f"{self.code}: {self.detail}", *places]))
-
-
-class WaitTimeout(TimeoutError):
-    """The request or audit did not close in time."""
 
 
 class ExpungeClient:
@@ -135,7 +115,7 @@ class ExpungeClient:
         """Write a version's weights to a file."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
         with self._http.stream("GET", url) as response:
-            _raise_for_problem(response)
+            raise_for_problem(response)
             with path.open("wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
@@ -156,6 +136,10 @@ class ExpungeClient:
     def list_requests(self, **filters: object) -> Iterator[Json]:
         """Yield deletion requests, newest first; filters: ``status``, ``model_id``, ``overdue``."""
         yield from self._pages("/v1/deletion-requests", filters)
+
+    def list_duplicates(self, request_id: str) -> Iterator[Json]:
+        """Yield copies of the requested samples under other ids, as far as they were found."""
+        yield from self._pages(f"/v1/deletion-requests/{request_id}/duplicates", {})
 
     def cancel(self, request_id: str) -> Json:
         """Withdraw a deletion request."""
@@ -181,6 +165,31 @@ class ExpungeClient:
         """Return an audit."""
         return self._json("GET", f"/v1/audits/{audit_id}")
 
+    def qualify(self, model_id: str, method: str, **fields: object) -> Json:
+        """Start the trials of a method on a model.
+
+        Further fields as in the API: ``policy``, ``trials``, ``kinds``, ``seed``.
+        """
+        order = {"method": method, **fields}
+        return self._json("POST", f"/v1/models/{model_id}/qualifications", order)
+
+    def get_qualification(self, model_id: str, qualification_id: str) -> Json:
+        """Return a qualification with its trials."""
+        return self._json("GET", f"/v1/models/{model_id}/qualifications/{qualification_id}")
+
+    def qualifications(self, model_id: str) -> list[Json]:
+        """Return all qualifications of a model, newest first, failed and expired ones too."""
+        return list(self._pages(f"/v1/models/{model_id}/qualifications", {}))
+
+    def wait_for_qualification(
+        self, model_id: str, qualification_id: str, timeout_s: float = 86_400
+    ) -> Json:
+        """Return a qualification once its trials are over; see its ``state``."""
+        deadline = time.monotonic() + timeout_s
+        while (found := self.get_qualification(model_id, qualification_id))["state"] == "running":
+            _sleep_until(deadline, 1.0)
+        return found
+
     def follow(self, key: str, *, kind: str = "request") -> Iterator[Event]:
         """Yield events until it is closed; a broken connection is taken up where it broke."""
         url = f"/v1/{_COLLECTIONS[kind]}/{key}/events"
@@ -189,7 +198,7 @@ class ExpungeClient:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 with self._http.stream("GET", url, headers=headers) as response:
-                    _raise_for_problem(response)
+                    raise_for_problem(response)
                     for event in parse_events(response.iter_lines()):
                         last = event.id
                         yield event
@@ -197,7 +206,7 @@ class ExpungeClient:
                             return
             except httpx2.TransportError as error:
                 if not last:
-                    raise _no_answer(error) from error
+                    raise no_answer(error) from error
             time.sleep(1.0)  # the stream ended early: take it up again
 
     def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
@@ -270,24 +279,9 @@ class ExpungeClient:
                 method, url, json=json, files=files, params=params, headers=headers
             )
         except httpx2.TransportError as error:
-            raise _no_answer(error) from error
-        _raise_for_problem(response)
+            raise no_answer(error) from error
+        raise_for_problem(response)
         return response
-
-
-def _no_answer(error: httpx2.TransportError) -> ExpungeProblem:
-    return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
-
-
-def _raise_for_problem(response: httpx2.Response) -> None:
-    if response.status_code < 400:
-        return
-    response.read()
-    try:
-        document = response.json()
-    except ValueError:
-        document = {"detail": response.text[:500]}
-    raise ExpungeProblem(response.status_code, document if isinstance(document, dict) else {})
 
 
 def _sleep_until(deadline: float, seconds: float) -> None:

@@ -21,12 +21,35 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
 from service.openapi import install_openapi
-from service.routes import audits, datasets, log, models, public, renderings, reports, requests
+from service.routes import (
+    audits,
+    datasets,
+    log,
+    models,
+    public,
+    qualifications,
+    renderings,
+    reports,
+    requests,
+)
 from service.signing import load_signer
 from service.storage import Storage
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _log = structlog.get_logger("service.http")
+
+
+_ROUTES = (
+    public,
+    datasets,
+    models,
+    qualifications,
+    requests,
+    audits,
+    reports,
+    renderings,
+    log,
+)
 
 
 class StaleSchema(RuntimeError):
@@ -62,7 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    for module in (public, datasets, models, requests, audits, reports, renderings, log):
+    for module in _ROUTES:
         app.include_router(module.router)
     problems.install(app)
     install_openapi(app)

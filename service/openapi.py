@@ -13,6 +13,10 @@ _TAGS = [
     {"name": "deletion requests", "description": "Ask a model to forget samples."},
     {"name": "audits", "description": "Have a candidate made elsewhere audited."},
     {
+        "name": "qualifications",
+        "description": "Try a method on a model, so that erasures need no references.",
+    },
+    {
         "name": "reports",
         "description": "Signed reports, what is made from them, the audit log.",
     },

@@ -68,7 +68,39 @@ CATALOG: dict[str, Problem] = {
     "retrain_required": Problem(
         422, "Only retrain closes a request without an audit", "Add `retrain` to the ladder."
     ),
-    "unknown_audit": Problem(422, "There is no such audit level", "Use `references` or `none`."),
+    "unknown_audit": Problem(
+        422, "There is no such audit level", "Use `references`, `qualified` or `none`."
+    ),
+    "qualification_missing": Problem(
+        409,
+        "A method of the ladder has no live qualification",
+        "Qualify the methods named in `methods` on this model first (POST "
+        "/v1/models/{id}/qualifications), or ask for the audit level `references`.",
+    ),
+    "drifted": Problem(
+        None, "Too many approximate runs since the trials", "Qualify the method again."
+    ),
+    "lineage_moved": Problem(
+        None, "The model was retrained since the trials", "Qualify the method again."
+    ),
+    "method_changed": Problem(
+        None, "The method is another one than in the trials", "Qualify the method again."
+    ),
+    "policy_changed": Problem(
+        None, "The policy is another one than in the trials", "Qualify the method again."
+    ),
+    "trials_failed": Problem(
+        None,
+        "The method passed too few trials",
+        "Use another method, or the audit level `references`.",
+    ),
+    "too_few_trials": Problem(422, "Too few trials", "Ask for one of each kind at least."),
+    "too_many_trials": Problem(
+        422, "Too many trials that leave a class out", "Each class is left out once at most."
+    ),
+    "unknown_trial_kind": Problem(
+        422, "There is no such kind of trial", "Use `class`, `mislabelled` or both."
+    ),
     "unknown_method": Problem(422, "There is no such method", "Use one of the documented methods."),
     "unknown_regulation": Problem(
         422, "There is no such regulation", "Use `gdpr`, `uk_gdpr`, `ccpa` or `other`."

@@ -7,7 +7,7 @@ be told apart; RETRAINED is exact by provenance and says that it rests on the re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-VERDICTS = ("PASS", "NOTHING_TO_REMOVE", "RETRAINED", "INCONCLUSIVE", "FAIL")
+VERDICTS = ("PASS", "QUALIFIED", "NOTHING_TO_REMOVE", "RETRAINED", "INCONCLUSIVE", "FAIL")
 
 WHAT_THIS_PROVES = (
     "The holder of the key named in the envelope signed this record; it has not changed since.",
@@ -26,6 +26,10 @@ _ONE_DIRECTION = (
     "Remaining influence is measured along one direction: from models that never saw the samples "
     "to the model before. What lies elsewhere is the joint test's to find."
 )
+_NO_YARDSTICK = (
+    "Nothing was compared with models trained without the samples: the checks made here can refute "
+    "a candidate and cannot confirm one."
+)
 _BYTES_REMOVED = (
     "Once the samples' own bytes are removed, the stored figures can be checked against their "
     "digests, but not made again."
@@ -37,13 +41,20 @@ _DIRECTIONS = {
 }
 
 
-def verdict_sentence(verdict: str, audit: Mapping[str, Any] | None) -> str:
+def verdict_sentence(
+    verdict: str,
+    audit: Mapping[str, Any] | None,
+    qualification: Mapping[str, Any] | None = None,
+) -> str:
     """Return the verdict in one sentence for a reader without statistics.
 
     Args:
         verdict: One of ``VERDICTS``.
         audit: The audit's result (contract §4); None when nothing was measured.
+        qualification: What a QUALIFIED verdict rests on.
     """
+    if verdict == "QUALIFIED":
+        return _qualified(qualification or {})
     if verdict == "RETRAINED":
         return _retrained(audit)
     audit = audit or {}
@@ -59,13 +70,16 @@ def verdict_sentence(verdict: str, audit: Mapping[str, Any] | None) -> str:
             "without these samples: no influence to remove was measured."
         )
     if verdict == "FAIL":
-        why = _DIRECTIONS.get(str(audit.get("direction")), "the reasons are listed below")
-        return f"The model was told apart from models trained without these samples: {why}."
+        return _failed(audit)
     return "The measurements do not settle whether the samples' influence is gone." + _first(audit)
 
 
-def limits(audit: Mapping[str, Any] | None) -> list[str]:
-    """Return how far this report's measurements reach, in sentences."""
+def limits(audit: Mapping[str, Any] | None, notices: Sequence[str] = ()) -> list[str]:
+    """Return how far this report's measurements reach, in sentences; notices come first."""
+    return [*notices, *_limits_of(audit)]
+
+
+def _limits_of(audit: Mapping[str, Any] | None) -> list[str]:
     told = [_ONE_DIRECTION, _BYTES_REMOVED]
     if audit is None:
         return ["Nothing was measured: the verdict rests on how the model was made.", *told]
@@ -76,6 +90,8 @@ def limits(audit: Mapping[str, Any] | None) -> list[str]:
             f"{number} models trained without the samples are the yardstick. The joint test "
             f"rejects a genuine retraining with probability 1 in {number + 1}.",
         )
+    else:
+        told.insert(0, _NO_YARDSTICK)
     counts = audit.get("counts", {})
     if counts.get("forget", 0) < 30:
         told.append(f"With only {counts.get('forget', 0)} samples, small effects stay unseen.")
@@ -102,7 +118,32 @@ def _retrained(audit: Mapping[str, Any] | None) -> str:
     )
     if audit is None:
         return sentence
+    if not audit.get("num_references"):
+        return f"{sentence} The attached checks without references say {audit['verdict']}."
     return f"{sentence} The attached audit says {audit['verdict']}."
+
+
+def _failed(audit: Mapping[str, Any]) -> str:
+    if not audit.get("num_references"):
+        return "The new model failed a check that needs no comparison model." + _first(audit)
+    why = _DIRECTIONS.get(str(audit.get("direction")), "the reasons are listed below")
+    return f"The model was told apart from models trained without these samples: {why}."
+
+
+def _qualified(qualification: Mapping[str, Any]) -> str:
+    method = qualification.get("method", {}).get("name", "the method")
+    found = qualification.get("kinds", {})
+    rates = " and ".join(
+        f"{entry['passes']} of {entry['trials']} trial erasures of kind {kind}"
+        f" ({entry['interval'][0]:.0%} to {entry['interval'][1]:.0%} with"
+        f" {entry['confidence']:.0%} confidence)"
+        for kind, entry in found.items()
+    )
+    return (
+        f"Nothing spoke against the new model, and {method} passed {rates} on this model on"
+        f" {str(qualification.get('date'))[:10]}. This very erasure was not compared with models"
+        " trained without the samples."
+    )
 
 
 def _bound(audit: Mapping[str, Any]) -> str:

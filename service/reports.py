@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from service.commitment import canonical_json
+from service.copy_words import copy_notices
 from service.errors import ServiceError
 from service.ledger.report_context import (
     ReportContext,
@@ -78,7 +79,7 @@ def sign_statement(statement: dict[str, Any], signer: Signer) -> SignedReport:
 
 
 def _predicate(context: ReportContext) -> dict[str, Any]:
-    audit = context.audit
+    audit, notices = context.audit, copy_notices(context.near_duplicates)
     return {
         "report": {
             "about": context.subject.kind,
@@ -93,13 +94,14 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "tries": _tries(context),
         "scope": context.subject.scope,
         "verdict": context.verdict,
-        "verdict_in_words": verdict_sentence(context.verdict, audit),
+        "verdict_in_words": verdict_sentence(context.verdict, audit, context.qualification),
         "direction": audit["direction"] if audit else None,
         "reasons": list(audit["reasons"]) if audit else [],
         "influence": audit["influence"] if audit else None,
         "untouched_rejected": untouched_rejected(audit),
         "policy": _policy(context),
         "audit_level": context.audit_level,
+        "qualification": context.qualification,
         # Curves are drawn in the figures, whose tables hold their numbers.
         "audit": {k: v for k, v in audit.items() if k != "curves"} if audit else None,
         "residual_copies": [asdict(copy) for copy in context.residual_copies],
@@ -107,8 +109,13 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "figures": [_figure(figure) for figure in context.figures],
         "environment": context.environment,
         "what_this_proves": list(WHAT_THIS_PROVES),
-        "what_this_does_not_prove": list(WHAT_THIS_DOES_NOT_PROVE),
-        "limits": limits(audit),
+        "what_this_does_not_prove": [
+            *(context.qualification or {}).get("does_not_prove", ()),
+            *WHAT_THIS_DOES_NOT_PROVE,
+        ],
+        "near_duplicates": context.near_duplicates,
+        "notices": notices,
+        "limits": limits(audit, notices),
     }
 
 

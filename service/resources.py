@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict
 
 from service import ledger, tables
+from service.copy_resources import NearDuplicates
 
 _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
     "checking": "registering",
@@ -169,6 +170,7 @@ class RequestFacts(NamedTuple):
     progress: ledger.Progress
     now: datetime
     tries: list[dict[str, Any]]
+    copies: ledger.CopyCounts | None
     base_version: int | None
     result_version: int | None
 
@@ -191,6 +193,7 @@ class DeletionRequest(BaseModel):
     due_rule: str
     days_left: int | None
     num_samples: int
+    near_duplicates: NearDuplicates | None
     commitment: str
     commitment_salt: str | None
     policy: str
@@ -209,6 +212,7 @@ class DeletionRequest(BaseModel):
         """Return what a caller sees of a row."""
         computed: dict[str, Any] = {
             "progress": Progress.model_validate(facts.progress),
+            "near_duplicates": NearDuplicates.of(facts.copies, row.id),
             "days_left": None if row.closed_at else (row.due_at - facts.now).days,
             "commitment": row.commitment_root,
             "commitment_salt": row.commitment_salt.hex() if row.commitment_salt else None,

@@ -174,13 +174,44 @@ class DeletionOrder(_Order):
     )
     policy: str = Field(default="standard", max_length=100)
     ladder: list[Method] | None = Field(default=None, min_length=1, max_length=10)
-    audit: Literal["references", "none"] = "references"
+    audit: Literal["references", "qualified", "none"] = Field(
+        default="references",
+        description="`qualified` needs a live qualification of each approximate method of the"
+        " ladder; `none` starts at `retrain`.",
+    )
+    include_duplicates: Literal["none", "byte_equal"] = Field(
+        default="none",
+        description="`byte_equal`: training samples whose files equal a named one's are forgotten "
+        "too, under whatever id and label. They count into `num_samples` and the commitment.",
+    )
 
     @model_validator(mode="after")
     def _times_have_zones(self) -> "DeletionOrder":
         if self.submitted_time is not None and self.submitted_time.tzinfo is None:
             raise ValueError("submitted_time needs a time zone")
         return self
+
+
+class QualificationOrder(_Order):
+    """Qualify a method on a model: trial erasures, audited with references, that erase nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"method": "muda", "trials": 10, "kinds": ["class"]}]}
+    )
+    method: Literal["muda", "distilled_recovery", "finetune"]
+    policy: str = Field(default="standard", max_length=100)
+    trials: int = Field(
+        default=10, ge=1, le=200, description="Each costs the first look's references and more."
+    )
+    kinds: list[Literal["class", "mislabelled"]] = Field(
+        default=["class", "mislabelled"],
+        min_length=1,
+        max_length=2,
+        description="Dealt in turn: a class left out, or samples planted with wrong labels.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**31, description="Draws the trials; default: drawn and told."
+    )
 
 
 class AuditOrder(_Order):

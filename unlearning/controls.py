@@ -65,27 +65,34 @@ def head_refitted(problem: Problem) -> nn.Module:
     return model
 
 
-@torch.no_grad()
 def channels_rescaled(problem: Problem) -> nn.Module:
     """Return the original with its penultimate channels multiplied by random positive factors.
 
-    The classifier's columns are divided by them, so the outputs stay. Factors are powers of two
-    from 1/4 to 4: the rounding of floats doesn't see them. Where the last batch norm feeds the
-    classifier through nothing but ReLU and pooling (checked by comparing outputs) the factors go
-    into it, otherwise a hook multiplies what the classifier is given.
+    Factors are powers of two from 1/4 to 4: the rounding of floats doesn't see them.
     """
-    model = problem.copy_model().eval()
-    width = _head(model, problem.classifier).weight.shape[1]
+    width = _head(problem.model, problem.classifier).weight.shape[1]
     draws = generator(problem.seed, "rescaling")
     exponents = torch.randint(-_LARGEST_EXPONENT, _LARGEST_EXPONENT + 1, (width,), generator=draws)
-    factors = torch.exp2(exponents.float()).to(problem.device)
+    return rescaled(problem, torch.exp2(exponents.float()))
+
+
+@torch.no_grad()
+def rescaled(problem: Problem, factors: Tensor) -> nn.Module:
+    """Return the original with its penultimate channels multiplied by positive `factors` [d].
+
+    The classifier's columns are divided by them, so the outputs stay. Where the last batch norm
+    feeds the classifier through nothing but ReLU and pooling (checked by comparing outputs) the
+    factors go into it, otherwise a hook multiplies what the classifier is given.
+    """
+    model = problem.copy_model().eval()
+    factors = factors.to(problem.device)
     images = problem.retain.batch(torch.arange(min(len(problem.retain), _PROBE_IMAGES)))
-    rescaled = copy.deepcopy(model)
-    if _scale_last_norm(rescaled, problem.classifier, factors):
-        before, after = (_look(net, problem.classifier, images) for net in (model, rescaled))
+    copied = copy.deepcopy(model)
+    if _scale_last_norm(copied, problem.classifier, factors):
+        before, after = (_look(net, problem.classifier, images) for net in (model, copied))
         moved = torch.allclose(after[0], before[0] * factors, rtol=1e-4, atol=1e-6)
         if moved and torch.allclose(after[1], before[1], rtol=1e-4, atol=1e-5):
-            return rescaled
+            return copied
     head = _head(model, problem.classifier)
     head.register_forward_pre_hook(_Rescale(factors))
     _divide_columns(head, factors)

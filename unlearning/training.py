@@ -83,14 +83,23 @@ def fit(
     *,
     seed: int,
     loss: LossStep | None = None,
+    schedule: Schedule = "one_cycle",
     phase: str = "training",
     progress: ProgressCallback = ignore_progress,
     cancel: CancelToken | None = None,
 ) -> nn.Module:
     """Train a model in place on one set, by default with cross-entropy; see `train`."""
     walk = Walk(images=images, loss=loss or cross_entropy(recipe.label_smoothing))
-    epochs = [Epoch(walks=[walk])] * recipe.epochs
-    return train(model, epochs, recipe, seed=seed, phase=phase, progress=progress, cancel=cancel)
+    return train(
+        model,
+        [Epoch(walks=[walk])] * recipe.epochs,
+        recipe,
+        seed=seed,
+        schedule=schedule,
+        phase=phase,
+        progress=progress,
+        cancel=cancel,
+    )
 
 
 def train_from_recipe(

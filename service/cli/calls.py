@@ -61,6 +61,25 @@ def status(
         return _follow(output, client, request) if follow else request
 
 
+def qualify(
+    model_id: UUID, method: str, body: Json, url: str | None, key: str | None, *, wait: bool
+) -> Json:
+    """Start the trials of a method and return the qualification, on wish once they are over.
+
+    Raises:
+        CommandFailed: They are over and the method is not qualified.
+    """
+    with connect(url, key) as client:
+        made = client.qualify(str(model_id), method, **_given(body))
+        if not wait:
+            return made
+        made = client.wait_for_qualification(str(model_id), made["id"])
+    if made["state"] != "live":
+        words = f"The qualification is {made['state']}: {made['reason']}"
+        raise CommandFailed(words, Exit.NOT_CLOSED, made)
+    return made
+
+
 def list_requests(output: Output, url: str | None, key: str | None) -> None:
     """Print the newest requests."""
     with connect(url, key) as client:

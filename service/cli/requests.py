@@ -15,6 +15,10 @@ Url = Annotated[str | None, typer.Option(help="The service's address. [EXPUNGE_U
 Key = Annotated[
     str | None, typer.Option(help="API key. [EXPUNGE_API_KEY, or admin.key in EXPUNGE_HOME]")
 ]
+Rungs = Annotated[list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")]
+Duplicates = Annotated[
+    bool, typer.Option(help="Forget samples with equal files too, whatever their id.")
+]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
 
@@ -37,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("register-dataset")(register_dataset)
     app.command("register-model")(register_model)
-    for command in (forget, status, report):
+    for command in (qualify, forget, status, report):
         app.command()(command)
     settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     app.command(context_settings=settings)(verify)
@@ -100,6 +104,29 @@ def register_model(
     _show(output, "Model", calls.register_model(body, weights, url, key, wait=wait))
 
 
+def qualify(
+    *,
+    model_id: Annotated[UUID, typer.Argument(help="The model to try the method on.")],
+    method: Annotated[str, typer.Argument(help="muda, distilled_recovery or finetune.")],
+    trials: Annotated[int, typer.Option(help="Each trains the first look's references.")] = 10,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="class or mislabelled; repeat. Default: both.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
+    seed: Annotated[int | None, typer.Option(help="Draws the trials; default: drawn.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the trials are over.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Try a method on a model, so that requests with --audit qualified need no references."""
+    from service.cli import calls
+
+    body = {"trials": trials, "kinds": kind, "policy": policy, "seed": seed}
+    made = calls.qualify(model_id, method, body, url, key, wait=wait)
+    _show(Output(as_json=as_json), "Qualification", made)
+
+
 def forget(
     *,
     model_id: Annotated[UUID, typer.Argument(help="The model that must forget.")],
@@ -113,10 +140,9 @@ def forget(
     regulation: Annotated[str, typer.Option(help="gdpr, uk_gdpr, ccpa or other.")] = "gdpr",
     submitted: Annotated[str | None, typer.Option(help="When the person asked, ISO 8601.")] = None,
     policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
-    method: Annotated[
-        list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")
-    ] = None,
-    audit: Annotated[str, typer.Option(help="references or none.")] = "references",
+    method: Rungs = None,
+    audit: Annotated[str, typer.Option(help="references, qualified or none.")] = "references",
+    duplicates: Duplicates = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -136,6 +162,7 @@ def forget(
         "policy": policy,
         "ladder": method,
         "audit": audit,
+        "include_duplicates": "byte_equal" if duplicates else None,
     }
     output = Output(as_json=as_json)
     _show(output, "Request", calls.forget(output, body, url, key, follow=follow))

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from service.bitmaps import pack, unpack
 from service.database import now
 from service.ledger.contexts import context_of_audit, context_of_request
-from service.ledger.planning import RETRAIN, finish_run, plan_run, requests_of
+from service.ledger.planning import finish_run, plan_run, requests_of
+from service.ledger.qualified import expire_outdated
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.states import move, record
 from service.tables import (
@@ -54,20 +55,11 @@ def close_run(
         request.result_version_id = candidate.id if promoted else base.id
         move(session, request, RequestStatus.COMPLETED, verdict=request.verdict)
     session.flush()
+    expire_outdated(session, run.model_id)
     for request in requests:
         context = context_of_request(session, run, request, candidate, result)
         _add_report(session, context, publish)
     plan_run(session, run.model_id)
-
-
-def close_without_audit(
-    session: Session, run: Run, result: dict[str, Any], publish: Publish
-) -> None:
-    """Close a run that asked for no audit; only a retrained candidate gets here."""
-    if run.ladder[run.rung] != RETRAIN:
-        raise ValueError("without an audit only retrain closes a run")
-    verdicts = {request.id: "RETRAINED" for request in requests_of(session, run)}
-    close_run(session, run, verdicts, result, publish)
 
 
 def close_audit(

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from service.commitment import canonical_json
 from service.database import now
-from service.ledger.closing import close_without_audit, promote_first
+from service.ledger.closing import promote_first
+from service.ledger.copies import KEY, keep_found
 from service.ledger.graph import queue_dependents
 from service.ledger.jobs import fenced
 from service.ledger.orders import Claim
@@ -16,6 +17,7 @@ from service.ledger.planning import plan_run
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.settling import settle_audit, settle_run
 from service.ledger.states import move, record
+from service.ledger.trials import settle_trial
 from service.tables import (
     Audit,
     Job,
@@ -31,6 +33,7 @@ from service.tables import (
 )
 
 Publish = Callable[[ReportContext], SignedReport]
+_NOT_KEPT = ("audits", "figures", KEY)  # what reports, and the ledger's own tables, hold
 
 
 def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Publish) -> bool:
@@ -49,7 +52,7 @@ def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Pu
     canonical_json(result)  # refuses NaN before anything is written
     move(session, job, JobStatus.COMPLETED, attempt=job.attempt)
     job.finished_at, job.error = now(session), None
-    job.result = {key: value for key, value in result.items() if key not in ("audits", "figures")}
+    job.result = {key: value for key, value in result.items() if key not in _NOT_KEPT}
     session.flush()
     try:
         _apply(session, job, result, publish)
@@ -66,14 +69,16 @@ def _apply(session: Session, job: Job, result: dict[str, Any], publish: Publish)
         _apply_references(session, job, result)
         queue_dependents(session, job)
     elif job.kind == JobKind.UNLEARN:
-        run = _apply_candidate(session, job, result)
-        if run.audit == "none":
-            close_without_audit(session, run, result, publish)
+        _apply_candidate(session, job, result)
         queue_dependents(session, job)
+    elif job.kind == JobKind.TRIAL:
+        settle_trial(session, job, result)
     elif job.run_id is not None:
-        settle_run(session, session.get_one(Run, job.run_id), result, publish)
+        run = session.get_one(Run, job.run_id)
+        settle_run(session, run, keep_found(session, job, run, result), publish)
     else:
-        settle_audit(session, session.get_one(Audit, job.audit_id), result, publish)
+        audit = session.get_one(Audit, job.audit_id)
+        settle_audit(session, audit, keep_found(session, job, audit, result), publish)
 
 
 def _apply_check(session: Session, job: Job, result: dict[str, Any]) -> None:
@@ -102,7 +107,7 @@ def _apply_references(session: Session, job: Job, result: dict[str, Any]) -> Non
         move(session, row, ReferenceState.READY, seed=row.seed, sha256=row.weights_sha256)
 
 
-def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
+def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> None:
     """Add the candidate as the model's next version."""
     run = session.get_one(Run, job.run_id)
     artifact = result["artifacts"][result["artifact"]]
@@ -127,4 +132,3 @@ def _apply_candidate(session: Session, job: Job, result: dict[str, Any]) -> Run:
     run.candidate_version_id = version.id
     name, sha256 = result["method"]["name"], version.weights_sha256
     record(session, version, "made", number=version.number, method=name, sha256=sha256)
-    return run

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from service.bitmaps import unpack
 from service.database import now
 from service.ledger.log import log_position
-from service.ledger.planning import retain_set
+from service.ledger.planning import reference_count, retain_set
 from service.ledger.references import usable_references
 from service.ledger.report_context import (
     ReferenceFacts,
@@ -69,6 +69,7 @@ def context_of_request(
         audit_level=run.audit,
         tries=tuple(_own_try(entry, request.id) for entry in run.tries),
         verdict=request.verdict or "",
+        qualification=result.get("qualifications", {}).get(str(request.id)),
     )
 
 
@@ -155,6 +156,7 @@ def _context(
         policy_version=owner.policy["version"],
         policy_digest=owner.policy_digest,
         audit=result.get("audits", {}).get(key),
+        near_duplicates=result.get("copies", {}).get(key),
         figures=_figures(result, key),
         environment=result.get("environment") or {},
         residual_copies=residual_copies(session, owner, scene.references),
@@ -189,8 +191,7 @@ def _origin(scene: _Scene) -> dict[str, Any]:
 
 def _scene(session: Session, owner: Run | Audit) -> _Scene:
     model = session.get_one(Model, owner.model_id)
-    level = owner.audit if isinstance(owner, Run) else "references"
-    count = 0 if level == "none" else owner.policy["looks"][owner.look - 1]
+    count = reference_count(owner)
     return _Scene(
         model=model,
         dataset=session.get_one(Dataset, model.dataset_id),

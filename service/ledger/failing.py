@@ -14,6 +14,7 @@ from service.ledger.planning import (
     start_rung,
 )
 from service.ledger.states import move, record
+from service.ledger.trials import fail_qualification, trial_of
 from service.tables import (
     Audit,
     AuditStatus,
@@ -37,6 +38,7 @@ WHAT = {
     JobKind.REFERENCE: "The training of the retrained references",
     JobKind.UNLEARN: "The unlearning",
     JobKind.AUDIT: "The audit",
+    JobKind.TRIAL: "A trial erasure",
 }
 
 
@@ -52,6 +54,8 @@ def job_failed(session: Session, job: Job, error: JobError) -> None:
     reason = f"{WHAT[job.kind]} failed: {error.detail}"
     if job.kind == JobKind.CHECK:
         _reject_model(session, job, error.detail)
+    if job.kind == JobKind.TRIAL:
+        fail_qualification(session, trial_of(session, job)[0], error.code, reason)
     run = None if job.run_id is None else session.get_one(Run, job.run_id)
     if job.kind == JobKind.UNLEARN and error.code == DIVERGED and run is not None:
         climb(session, run)

@@ -17,6 +17,7 @@ from service.tables import (
     JobStatus,
     Model,
     Outbox,
+    Qualification,
     Reference,
     ReferenceState,
     Run,
@@ -28,7 +29,7 @@ LIVE = (JobStatus.WAITING, JobStatus.QUEUED, JobStatus.RUNNING)
 
 def add_job(
     session: Session,
-    owner: Model | Run | Audit,
+    owner: Model | Run | Audit | Qualification,
     kind: JobKind,
     parameters: dict[str, object],
     needs: Collection[Job] = (),

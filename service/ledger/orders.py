@@ -13,7 +13,15 @@ METHODS = ("muda", "distilled_recovery", "finetune", "retrain")
 
 DEFAULT_LADDER = ("muda", "distilled_recovery", "retrain")
 
-AUDIT_LEVELS = ("references", "none")
+RETRAIN = "retrain"
+
+APPROXIMATE_METHODS = tuple(method for method in METHODS if method != RETRAIN)
+"""Methods that a qualification can be about; retraining is exact and needs none."""
+
+AUDIT_LEVELS = ("references", "qualified", "none")
+
+TRIAL_KINDS = ("class", "mislabelled")
+"""Trial erasures: a class left out, and samples planted with wrong labels."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,10 @@ class ModelDraft:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOrder:
-    """A wish to forget; `submitted_time` is when the data subject asked (default: now)."""
+    """A wish to forget; `submitted_time` is when the data subject asked (default: now).
+
+    `include_duplicates`: whether training samples whose files equal a named one's come too.
+    """
 
     model_id: uuid.UUID
     sample_ids: Sequence[str]
@@ -75,6 +86,7 @@ class RequestOrder:
     policy: str = "standard"
     ladder: Sequence[str] = DEFAULT_LADDER
     audit: str = "references"
+    include_duplicates: Literal["none", "byte_equal"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +100,42 @@ class AuditOrder:
     label: str
     base_version: int | None = None
     policy: str = "standard"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualificationOrder:
+    """A wish to qualify a method on a model by trial erasures, dealt to the kinds in turn."""
+
+    model_id: uuid.UUID
+    method: str
+    policy: str = "standard"
+    trials: int = 10
+    kinds: Sequence[str] = TRIAL_KINDS
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class CopyCounts:
+    """How many copies of a request's samples are left outside its forget set.
+
+    `near` is null until a worker has searched; `in_holdout` counts both kinds; `included` those
+    that came into the forget set with the request.
+    """
+
+    byte_equal: int
+    near: int | None
+    in_holdout: int
+    included: int = 0
+
+
+class FoundCopy(NamedTuple):
+    """One copy; `erased` says whether it was accepted for erasure since."""
+
+    sample_id: str
+    label: int
+    split: str
+    kind: Literal["byte_equal", "near"]
+    erased: bool
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 from service.bitmaps import unpack
 from service.errors import Conflict
 from service.ledger.orders import Claim, JobPackage, PackageRow
-from service.ledger.planning import requests_of, retain_set
+from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
 from service.ledger.references import cache_key, usable_references
 from service.ledger.samples import samples_of
+from service.ledger.trials import trial_of, trial_retain_set, trial_spec
 from service.tables import (
     Audit,
     Dataset,
@@ -46,8 +47,10 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
         raise Conflict("claim_lost", "The job is no longer this worker's.")
     model = session.get_one(Model, job.model_id)
     dataset = session.get_one(Dataset, model.dataset_id)
+    if job.kind == JobKind.TRIAL:
+        return _trial(session, job, model, dataset)
     owner = _owner(session, job)
-    roles = _roles(session, job, owner, dataset)
+    roles = package_roles(session, job)
     included = BitMap.union(BitMap(), *roles.values())
     spec = _common(job, model, dataset)
     if owner is None:
@@ -63,8 +66,32 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
         spec=spec,
         samples=_rows(session, dataset, roles, included),
         data_root=dataset.root,
-        cache_key=None if owner is None else cache_key(model.id, owner.retain_digest),
+        cache_key=_cache_key(model, owner),
     )
+
+
+def _trial(session: Session, job: Job, model: Model, dataset: Dataset) -> JobPackage:
+    """Return the package of a trial: no sample of E, and no cache, so that nothing outlives it."""
+    row, trial = trial_of(session, job)
+    roles: Roles = {
+        "retain": trial_retain_set(session, row, trial),
+        "forget": unpack(trial.forget),
+        "holdout": unpack(dataset.holdout_ordinals),
+    }
+    included = BitMap.union(BitMap(), *roles.values())
+    return JobPackage(
+        spec=_common(job, model, dataset) | trial_spec(session, row, trial),
+        samples=_rows(session, dataset, roles, included),
+        data_root=dataset.root,
+        cache_key=None,
+    )
+
+
+def _cache_key(model: Model, owner: Run | Audit | None) -> str | None:
+    """Name the cache of measurements that references share; without references there is none."""
+    if owner is None or audit_level(owner) != "references":
+        return None
+    return cache_key(model.id, owner.retain_digest)
 
 
 def _owner(session: Session, job: Job) -> Run | Audit | None:
@@ -73,10 +100,13 @@ def _owner(session: Session, job: Job) -> Run | Audit | None:
     return None if job.audit_id is None else session.get_one(Audit, job.audit_id)
 
 
-def _roles(session: Session, job: Job, owner: Run | Audit | None, dataset: Dataset) -> Roles:
-    """Return the ordinals of each role that this kind of job gets; the sets are disjoint."""
+def package_roles(session: Session, job: Job) -> Roles:
+    """Return the ordinals of each role that this job gets; the sets are disjoint."""
+    owner = _owner(session, job)
     if owner is None:
         return {}
+    model = session.get_one(Model, job.model_id)
+    dataset = session.get_one(Dataset, model.dataset_id)
     roles: Roles = {"retain": retain_set(session, owner)}
     if job.kind == JobKind.REFERENCE:
         return roles
@@ -119,10 +149,9 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
     candidate: ModelVersion | Audit
     if isinstance(owner, Run):
         candidate = session.get_one(ModelVersion, owner.candidate_version_id)
-        sets = samples_of(session, [request.id for request in requests_of(session, owner)])
     else:
-        candidate, sets = owner, {owner.id: unpack(owner.forget)}
-    count = owner.policy["looks"][owner.look - 1]
+        candidate = owner
+    count = reference_count(owner)
     references = usable_references(session, model, owner.retain_digest)[:count]
     erased = unpack(owner.erased) | unpack(owner.forget)
     return {
@@ -139,11 +168,20 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
             }
             for row in references
         ],
-        "forget_sets": {str(key): _positions(value, included) for key, value in sets.items()},
+        "forget_sets": _forget_sets(session, owner, included),
         "erased": _positions(erased, included),
         "policy": owner.policy,
         "look": owner.look,
+        "level": audit_level(owner),
     }
+
+
+def _forget_sets(session: Session, owner: Run | Audit, included: BitMap) -> dict[str, list[int]]:
+    """Return the positions of each request's samples, or of the audit's own."""
+    sets = {owner.id: unpack(owner.forget)}
+    if isinstance(owner, Run):
+        sets = samples_of(session, [request.id for request in requests_of(session, owner)])
+    return {str(key): _positions(value, included) for key, value in sets.items()}
 
 
 def _positions(ordinals: BitMap, included: BitMap) -> list[int]:

@@ -13,6 +13,8 @@ from service.database import now
 from service.errors import NotFound
 from service.ledger.graph import add_job, cancel_jobs, jobs_of, needed_elsewhere, queue_ready
 from service.ledger.log import take_turn
+from service.ledger.orders import RETRAIN
+from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import find_current
 from service.ledger.references import ensure_references
 from service.ledger.samples import erased_ordinals, samples_of, training_set
@@ -34,7 +36,6 @@ from service.tables import (
     new_id,
 )
 
-RETRAIN = "retrain"
 FIRST_METHOD_SEED = 10_000  # beyond every seed of a reference
 
 
@@ -67,30 +68,44 @@ def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
 
 
 def start_rung(session: Session, run: Run) -> None:
-    """Add the jobs of the present rung: unlearn and, unless the audit level is none, audit it."""
+    """Add the jobs of the present rung: unlearn, and audit the candidate at the run's level."""
+    if run.audit == "qualified":
+        _skip_unqualified(session, run)
     method = run.ladder[run.rung]
     parameters = {
         "method": method,
         "hyperparameters": {},
         "rung": run.rung,
-        "seed": method_seed(run.id, run.rung),
+        "seed": method_seed(session, run),
     }
     unlearn = add_job(session, run, JobKind.UNLEARN, parameters)
     queue_ready(session, [unlearn])
-    if run.audit != "none":
-        start_look(session, run, unlearn)
+    start_look(session, run, unlearn)
 
 
 def start_look(session: Session, owner: Run | Audit, *needs: Job) -> None:
-    """Add the audit job of the present look with the references that it needs."""
+    """Add the audit job of the present look with the references that it needs, if any."""
     model = session.get_one(Model, owner.model_id)
-    count = owner.policy["looks"][owner.look - 1]
-    references = ensure_references(session, owner, model, retain_set(session, owner), count)
+    count = reference_count(owner)
+    references = (
+        ensure_references(session, owner, model, retain_set(session, owner), count) if count else []
+    )
     parameters: dict[str, object] = {"look": owner.look, "references": count}
     if isinstance(owner, Run):
         parameters["rung"] = owner.rung
     audit = add_job(session, owner, JobKind.AUDIT, parameters, [*needs, *references])
     queue_ready(session, [audit])
+
+
+def audit_level(owner: Run | Audit) -> str:
+    """Return the level that a run asked for; an audit always has references."""
+    return owner.audit if isinstance(owner, Run) else "references"
+
+
+def reference_count(owner: Run | Audit) -> int:
+    """Return how many references the present look needs; none at the other levels."""
+    looks: list[int] = owner.policy["looks"]
+    return looks[owner.look - 1] if audit_level(owner) == "references" else 0
 
 
 def retain_set(session: Session, owner: Run | Audit) -> BitMap:
@@ -100,9 +115,15 @@ def retain_set(session: Session, owner: Run | Audit) -> BitMap:
     return training - unpack(owner.erased) - unpack(owner.forget)
 
 
-def method_seed(run_id: uuid.UUID, rung: int) -> int:
-    """Derive a rung's seed from the run, outside the range of the references' seeds."""
-    hashed = hashlib.sha256(run_id.bytes + rung.to_bytes(2, "big")).digest()
+def method_seed(session: Session, run: Run) -> int:
+    """Derive a rung's seed from what it works on, outside the range of the references' seeds.
+
+    The same base weights, R, forget set and method give the same seed: a run can be repeated, and
+    asking again for the same erasure is no second throw of the dice.
+    """
+    base = session.get_one(ModelVersion, run.base_version_id)
+    parts = (base.weights_sha256, run.retain_digest, digest(unpack(run.forget)))
+    hashed = hashlib.sha256(" ".join((*parts, run.ladder[run.rung])).encode()).digest()
     return FIRST_METHOD_SEED + int.from_bytes(hashed[:4], "big") % (2**31 - FIRST_METHOD_SEED)
 
 
@@ -190,6 +211,20 @@ def _add_run(
     session.flush()
     record(session, run, "planned", requests=len(group), base=base.number, rung=rung)
     return run
+
+
+def _skip_unqualified(session: Session, run: Run) -> None:
+    """Pass over rungs whose method no live qualification is about; the last resort is retrain."""
+    if RETRAIN not in run.ladder:
+        missing = unqualified_methods(
+            session, run.model_id, run.ladder[run.rung :], run.policy_digest
+        )
+        if missing == list(run.ladder[run.rung :]):
+            run.ladder = [*run.ladder, RETRAIN]
+    while unqualified_methods(session, run.model_id, [run.ladder[run.rung]], run.policy_digest):
+        record(session, run, "skipped", rung=run.rung, code="qualification_missing")
+        run.rung += 1
+    session.flush()
 
 
 def _first_rung(

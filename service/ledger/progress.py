@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from service.ledger.graph import jobs_of
+from service.ledger.qualified import trial_jobs
 from service.tables import (
     Audit,
     AuditStatus,
@@ -13,6 +14,8 @@ from service.tables import (
     Job,
     JobKind,
     JobStatus,
+    Qualification,
+    QualificationState,
     RequestStatus,
     Run,
 )
@@ -47,6 +50,18 @@ def audit_progress_of(session: Session, audit: Audit) -> Progress:
         done = audit.status == AuditStatus.COMPLETED
         return Progress(str(audit.status), 100 if done else 0)
     return _of_jobs(jobs_of(session, audit))
+
+
+def qualification_progress_of(session: Session, row: Qualification) -> Progress:
+    """Return phase and percent over all trials; an ended qualification's phase is its state."""
+    jobs = trial_jobs(session, row)
+    ended = sum(job.status == JobStatus.COMPLETED for job in jobs)
+    if row.state != QualificationState.RUNNING:
+        percent = 100 if ended == len(jobs) else 0
+        return Progress(str(row.state), percent, step=ended, total=len(jobs))
+    percent = int(100 * sum(_fraction(job) for job in jobs) / len(jobs))
+    detail = f"{ended} of {len(jobs)} trials"
+    return Progress("trials", min(99, percent), detail, step=ended, total=len(jobs))
 
 
 def _of_jobs(jobs: Sequence[Job]) -> Progress:

@@ -16,13 +16,14 @@ from service.tables import (
     Job,
     Model,
     ModelVersion,
+    Qualification,
     Report,
     RequestStatus,
     Run,
     VersionState,
 )
 
-Row = TypeVar("Row", Audit, Dataset, DeletionRequest, Job, Model, Report, Run)
+Row = TypeVar("Row", Audit, Dataset, DeletionRequest, Job, Model, Qualification, Report, Run)
 OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS)
 
 
@@ -56,6 +57,16 @@ def get_request(session: Session, caller: Caller, request_id: uuid.UUID) -> Dele
 def get_audit(session: Session, caller: Caller, audit_id: uuid.UUID) -> Audit:
     """Return an audit, or raise NotFound."""
     return get_row(session, caller, Audit, audit_id, "audit")
+
+
+def get_qualification(
+    session: Session, caller: Caller, model_id: uuid.UUID, qualification_id: uuid.UUID
+) -> Qualification:
+    """Return a qualification of a model, or raise NotFound."""
+    row = get_row(session, caller, Qualification, qualification_id, "qualification")
+    if row.model_id != model_id:
+        raise NotFound("qualification")
+    return row
 
 
 def get_run(session: Session, caller: Caller, run_id: uuid.UUID) -> Run:
@@ -141,6 +152,19 @@ def list_audits(
 ) -> Page[Audit]:
     """Return audits, newest first."""
     return _page(session, caller, Audit, cursor=cursor, limit=limit)
+
+
+def list_qualifications(
+    session: Session,
+    caller: Caller,
+    model_id: uuid.UUID,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Qualification]:
+    """Return a model's qualifications, newest first, whatever became of them."""
+    get_model(session, caller, model_id)
+    wanted = Qualification.model_id == model_id
+    return _page(session, caller, Qualification, wanted, cursor=cursor, limit=limit)
 
 
 def list_requests(

@@ -83,10 +83,15 @@ class ReportContext:
     `method`: {name, version, hyperparameters, seed, seconds, environment}, null for an audit.
     `tries`: one entry per audited candidate, {rung, method, look, seconds, retrain_ratio,
     retrain_ratio_with_references, audits: {request id: {verdict, influence}}, started_at,
-    finished_at}; only this request's audits. `audit`: AuditResult JSON, null where the audit level
-    is `none`. `figures`: [{name, title, alt, sha256, media_type, uri, table}]. `environment` is the
-    auditing worker's. `fingerprint_before` is the data set's as registered; `retain_digest` names
-    the retain set R, `num_retain` and `num_erased` count R and E as this run froze them.
+    finished_at}; only this request's audits. `audit`: AuditResult JSON; where the audit level is
+    `none` or `qualified`, that of the reference-free checks. `qualification` is what a QUALIFIED
+    verdict rests on, as `service.ledger.qualified.citation` gives it. `figures`: [{name, title,
+    alt, sha256, media_type, uri, table}]. `environment` is the auditing worker's.
+    `fingerprint_before` is the data set's as registered; `retain_digest` names the retain set R,
+    `num_retain` and `num_erased` count R and E as this run froze them.
+    `near_duplicates`: {byte_equal, near, in_holdout, included}, the copies of the samples left in R
+    and in the hold-out, and those that came into the forget set with the request; `near` is null
+    where nobody compared pixels, all is where nobody looked.
     `network` is what builds the network besides its architecture's name: {architecture_kwargs,
     preprocessing, classifier, num_classes}.
     """
@@ -124,6 +129,8 @@ class ReportContext:
     environment: dict[str, Any]
     residual_copies: tuple[ResidualCopy, ...]
     log: LogPosition
+    near_duplicates: dict[str, int | None] | None = None
+    qualification: dict[str, Any] | None = None
     network: dict[str, Any] = field(default_factory=dict)
 
 

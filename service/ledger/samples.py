@@ -81,8 +81,8 @@ def find_sample_ids(
     model = get_model(session, caller, model_id)
     taken = unpack(model.erased) | requested_ordinals(session, model_id)
     wanted: list[ColumnElement[bool]] = [
-        *(Sample.label.in_(chunk) for chunk in _chunks(sorted(set(labels)))),
-        *(Sample.subject_id.in_(chunk) for chunk in _chunks(sorted(set(subject_ids)))),
+        *(Sample.label.in_(chunk) for chunk in chunks(sorted(set(labels)))),
+        *(Sample.subject_id.in_(chunk) for chunk in chunks(sorted(set(subject_ids)))),
     ]
     found: dict[int, str] = {}
     for condition in wanted:
@@ -142,7 +142,7 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
     again = [i for i, name in enumerate(sample_ids) if first[name] != i]
     _refuse("repeated_samples", again, "named more than once")
     found: dict[str, tuple[int, str]] = {}
-    for chunk in _chunks(sample_ids):
+    for chunk in chunks(sample_ids):
         query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
             Sample.dataset_id == model.dataset_id, Sample.sample_id.in_(chunk)
         )
@@ -154,6 +154,12 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
     return BitMap(ordinal for ordinal, _ in found.values())
 
 
+def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """Yield values in parts that fit an IN list."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
+
+
 def _refuse(code: str, places: Sequence[int], why: str) -> None:
     if places:
         detail = f"{len(places)} of the sample ids: {why}."
@@ -163,8 +169,3 @@ def _refuse(code: str, places: Sequence[int], why: str) -> None:
 
 def _at(place: str, why: str) -> dict[str, str]:
     return {"pointer": f"/sample_ids{place}", "detail": why}
-
-
-def _chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]

@@ -10,14 +10,22 @@ from service.database import now
 from service.ledger.closing import close_audit, close_run
 from service.ledger.failing import climb
 from service.ledger.log import iso
-from service.ledger.planning import RETRAIN, requests_of, start_look
+from service.ledger.orders import RETRAIN
+from service.ledger.planning import (
+    audit_level,
+    reference_count,
+    requests_of,
+    start_look,
+)
+from service.ledger.qualified import vouch
 from service.ledger.references import usable_references
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.states import record
 from service.tables import Audit, Model, ModelVersion, Run
 
-CLOSING = frozenset({"PASS", "NOTHING_TO_REMOVE"})
-VERDICTS = CLOSING | {"FAIL", "INCONCLUSIVE"}
+CLOSING = frozenset({"PASS", "QUALIFIED", "NOTHING_TO_REMOVE"})
+UNREFERENCED = frozenset({"FAIL", "INCONCLUSIVE"})
+VERDICTS = UNREFERENCED | {"PASS", "NOTHING_TO_REMOVE"}
 RETRAINED = "RETRAINED"
 
 Publish = Callable[[ReportContext], SignedReport]
@@ -29,7 +37,13 @@ def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publ
     A candidate that was retrained on R closes whatever its audit says: it is exact by provenance.
     """
     requests = requests_of(session, run)
-    verdicts = {request.id: _verdict(result["audits"][str(request.id)]) for request in requests}
+    for request in requests:
+        _check_verdict(run, result["audits"][str(request.id)])
+    if run.audit == "qualified" and run.ladder[run.rung] != RETRAIN:
+        result = _ask_qualification(session, run, result)
+    verdicts = {
+        request.id: str(result["audits"][str(request.id)]["verdict"]) for request in requests
+    }
     add_try(session, run, result["audits"])
     if run.ladder[run.rung] == RETRAIN:
         close_run(session, run, dict.fromkeys(verdicts, RETRAINED), result, publish)
@@ -43,7 +57,7 @@ def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publ
 
 def settle_audit(session: Session, audit: Audit, result: dict[str, Any], publish: Publish) -> None:
     """Report the verdict of an audit, after another look where the policy has one."""
-    verdict = _verdict(result["audits"][str(audit.id)])
+    verdict = _check_verdict(audit, result["audits"][str(audit.id)])
     if verdict == "INCONCLUSIVE" and _has_next_look(audit):
         _look_again(session, audit)
     else:
@@ -58,8 +72,7 @@ def add_try(session: Session, run: Run, audits: dict[str, Any]) -> None:
     """
     candidate = session.get_one(ModelVersion, run.candidate_version_id)
     model = session.get_one(Model, run.model_id)
-    count = run.policy["looks"][run.look - 1] if run.audit != "none" else 0
-    references = usable_references(session, model, run.retain_digest)[:count]
+    references = usable_references(session, model, run.retain_digest)[: reference_count(run)]
     seconds = candidate.seconds or 0.0
     times = [row.seconds or 0.0 for row in references]
     retrain = fmean(times) if times else 0.0
@@ -82,15 +95,30 @@ def add_try(session: Session, run: Run, audits: dict[str, Any]) -> None:
     session.flush()
 
 
-def _verdict(audit: dict[str, Any]) -> str:
+def _ask_qualification(session: Session, run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """Let the method's qualification vouch for each request whose checks are clean."""
+    candidate = session.get_one(ModelVersion, run.candidate_version_id)
+    vouched = {
+        key: vouch(session, candidate, run.policy_digest, audit)
+        for key, audit in result["audits"].items()
+    }
+    return {
+        **result,
+        "audits": {key: entry.audit for key, entry in vouched.items()},
+        "qualifications": {key: entry.citation for key, entry in vouched.items()},
+    }
+
+
+def _check_verdict(owner: Run | Audit, audit: dict[str, Any]) -> str:
+    """Return a worker's verdict; without references it can neither pass nor qualify."""
     verdict = str(audit["verdict"])
-    if verdict not in VERDICTS:
+    if verdict not in (VERDICTS if audit_level(owner) == "references" else UNREFERENCED):
         raise ValueError(f"an audit gave the unknown verdict {verdict!r}")
     return verdict
 
 
 def _has_next_look(owner: Run | Audit) -> bool:
-    return owner.look < len(owner.policy["looks"])
+    return audit_level(owner) == "references" and owner.look < len(owner.policy["looks"])
 
 
 def _look_again(session: Session, owner: Run | Audit) -> None:

@@ -15,6 +15,8 @@ from service.tables import (
     Model,
     ModelStatus,
     ModelVersion,
+    Qualification,
+    QualificationState,
     Reference,
     ReferenceState,
     Report,
@@ -24,7 +26,7 @@ from service.tables import (
     VersionState,
 )
 
-Stateful = Audit | DeletionRequest | Job | Model | ModelVersion | Reference | Run
+Stateful = Audit | DeletionRequest | Job | Model | ModelVersion | Qualification | Reference | Run
 
 MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
     ModelStatus: {"checking": {"ready", "rejected"}},
@@ -40,6 +42,10 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
         "in_progress": {"pending", "completed", "cancelled", "failed"},
     },
     AuditStatus: {"in_progress": {"completed", "failed"}},
+    QualificationState: {
+        "running": {"live", "unqualified", "expired", "failed"},
+        "live": {"expired"},
+    },
     RunState: {"active": {"completed", "cancelled", "failed"}},
     JobStatus: {
         "waiting": {"queued", "cancelled"},
@@ -57,6 +63,7 @@ RESOURCES: dict[type[Stateful | Report], str] = {
     Job: "jobs",
     Model: "models",
     ModelVersion: "model-versions",
+    Qualification: "qualifications",
     Reference: "references",
     Report: "reports",
     Run: "runs",

@@ -12,6 +12,7 @@ from service.ledger.jobs import fail_job
 from service.ledger.log import take_housekeeping, take_turn
 from service.ledger.orders import JobError, SweepResult
 from service.ledger.planning import plan_run
+from service.ledger.qualified import expire_outdated
 from service.tables import (
     DeletionRequest,
     Job,
@@ -19,6 +20,8 @@ from service.tables import (
     Model,
     ModelStatus,
     Outbox,
+    Qualification,
+    QualificationState,
     RequestStatus,
     Run,
     RunState,
@@ -37,6 +40,7 @@ def sweep(session: Session, settings: Settings) -> SweepResult:
         return SweepResult()
     requeued, failed = _recover_silent(session, settings)
     woken = _wake_forgotten(session, settings)
+    _expire_qualifications(session)
     planned = _plan_waiting(session)
     old = now(session) - timedelta(days=KEPT_DAYS)
     live = select(Job.id).where(Job.status.in_([JobStatus.WAITING, JobStatus.QUEUED]))
@@ -86,6 +90,16 @@ def _wake_forgotten(session: Session, settings: Settings) -> int:
             add_wake_up(session, job)
             woken += 1
     return woken
+
+
+def _expire_qualifications(session: Session) -> None:
+    """Expire qualifications that hold no more, as after an update that changed a policy."""
+    query = select(Qualification.tenant_id, Qualification.model_id).where(
+        Qualification.state.in_([QualificationState.RUNNING, QualificationState.LIVE])
+    )
+    for tenant_id, model_id in session.execute(query.distinct()).all():
+        take_turn(session, tenant_id)
+        expire_outdated(session, model_id)
 
 
 def _plan_waiting(session: Session) -> int:

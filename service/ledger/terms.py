@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict, Unprocessable
-from service.ledger.orders import AUDIT_LEVELS, METHODS, Caller, RequestOrder
-from service.ledger.planning import RETRAIN
+from service.ledger.orders import AUDIT_LEVELS, METHODS, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
 from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
 from service.tables import Dataset, Model, ModelStatus

@@ -34,6 +34,7 @@ def blocks(view: View) -> list[Block]:
         },
         _facts(view),
         *_influence(view),
+        *_notices(view),
         columns(
             [heading("What was done"), *_done(view), heading("What remains"), *_remains(view)],
             [
@@ -125,6 +126,12 @@ def _placed(influence: Any) -> tuple[str, Text]:  # noqa: ANN401 - JSON
         at_most = strong(formats.share(max(upper, 0.0)))
         what += [f"; with {sure} % confidence at most ", at_most]
     return formats.share(influence["value"]), what
+
+
+def _notices(view: View) -> list[Block]:
+    """Return what a reader must know besides the verdict, copies that were left for example."""
+    notices = view.predicate.get("notices") or []
+    return [heading("To be noted"), bullets(notices)] if notices else []
 
 
 def _done(view: View) -> list[Block]:

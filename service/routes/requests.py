@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 
 from service import events, ledger, tables
+from service.copy_resources import FoundCopy
 from service.database import now
 from service.dependencies import GuardedRoute, Parts, PartsDep, scope
 from service.downloads import matches
@@ -49,6 +50,7 @@ Status = Literal["pending", "in_progress", "completed", "cancelled", "rejected",
         "model_rejected",
         "bad_ladder",
         "no_samples",
+        "qualification_missing",
         "nothing_left",
         "not_training_samples",
         "recipe_required",
@@ -76,6 +78,7 @@ def open_request(
             policy=order.policy,
             ladder=tuple(order.ladder or ledger.DEFAULT_LADDER),
             audit=order.audit,
+            include_duplicates=order.include_duplicates,
         )
         request = _resource(session, ledger.open_request(session, caller, wish))
     response.headers["Location"] = request.links.self
@@ -144,6 +147,28 @@ def cancel_request(
         return _resource(session, ledger.cancel_request(session, caller, request_id))
 
 
+@router.get(
+    "/{request_id}/duplicates",
+    summary="Find copies of the requested samples",
+    responses=problem_responses("not_found", "bad_cursor"),
+)
+def list_duplicates(
+    request_id: uuid.UUID,
+    caller: Annotated[Caller, scope("requests:read", "datasets:read")],
+    parts: PartsDep,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+) -> Page[FoundCopy]:
+    """Return one page of the samples outside the request that show what it wants forgotten."""
+    with parts.database.read() as session:
+        page = ledger.list_copies(session, caller, request_id, cursor, limit)
+        request = ledger.get_request(session, caller, request_id)
+        model = ledger.get_model(session, caller, request.model_id)
+        names = ledger.get_dataset(session, caller, model.dataset_id).class_names
+        items = [FoundCopy.of(copy, names) for copy in page.items]
+        return Page(items=items, next_cursor=page.next_cursor)
+
+
 def _first(
     request_id: uuid.UUID, caller: Annotated[Caller, scope("requests:read")], parts: PartsDep
 ) -> DeletionRequest:
@@ -180,6 +205,7 @@ def _resource(session: Session, row: tables.DeletionRequest) -> DeletionRequest:
         progress=ledger.progress_of(session, row),
         now=now(session),
         tries=list(run.tries) if run else [],
+        copies=ledger.copy_counts(session, row),
         base_version=version_number(session, row.base_version_id),
         result_version=version_number(session, row.result_version_id),
     )

@@ -9,6 +9,7 @@ from service.tables.base import (
     JobKind,
     JobStatus,
     ModelStatus,
+    QualificationState,
     ReferenceState,
     RequestStatus,
     RunState,
@@ -20,7 +21,8 @@ from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Reference
 from service.tables.models import Model, ModelVersion
-from service.tables.requests import Audit, DeletionRequest, RequestSamples, Run
+from service.tables.qualifications import Qualification, QualificationTrial
+from service.tables.requests import Audit, DeletionRequest, RequestCopies, RequestSamples, Run
 
 __all__ = [
     "ApiKey",
@@ -38,9 +40,13 @@ __all__ = [
     "ModelStatus",
     "ModelVersion",
     "Outbox",
+    "Qualification",
+    "QualificationState",
+    "QualificationTrial",
     "Reference",
     "ReferenceState",
     "Report",
+    "RequestCopies",
     "RequestSamples",
     "RequestStatus",
     "Run",

@@ -117,6 +117,16 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+class QualificationState(StrEnum):
+    """Where a qualification stands; only a live one lets a run say QUALIFIED."""
+
+    RUNNING = "running"
+    LIVE = "live"
+    UNQUALIFIED = "unqualified"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
 class JobKind(StrEnum):
     """What a worker has to do."""
 
@@ -124,6 +134,7 @@ class JobKind(StrEnum):
     REFERENCE = "reference"
     UNLEARN = "unlearn"
     AUDIT = "audit"
+    TRIAL = "trial"
 
 
 class JobStatus(StrEnum):

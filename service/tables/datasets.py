@@ -42,6 +42,7 @@ class Sample(Base):
         UniqueConstraint("dataset_id", "sample_id"),
         Index(None, "dataset_id", "label", "ordinal"),
         Index(None, "dataset_id", "subject_id", "ordinal"),
+        Index(None, "dataset_id", "sha256"),
     )
 
     dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True)

@@ -102,7 +102,7 @@ class DeletionRequest(Base):
 
 
 class RequestSamples(Base):
-    """The only link from a request to its samples: one bitmap of ordinals."""
+    """The only link from a request to its own samples: one bitmap of ordinals."""
 
     __tablename__ = "request_samples"
 
@@ -111,6 +111,27 @@ class RequestSamples(Base):
     )
     tenant_id: Mapped[TenantKey]
     ordinals: Mapped[bytes]
+
+
+class RequestCopies(Base):
+    """Samples outside a request's forget set that are copies of samples in it.
+
+    `byte_equal` and `near` are bitmaps of ordinals, training and hold-out ones. `included` counts
+    the byte-equal copies that came into the forget set with the request. `searched_at` is null
+    until a worker has compared pixels; before that only equal files are known. Like
+    `RequestSamples` it leads from a request to samples and is purged on the same schedule.
+    """
+
+    __tablename__ = "request_copies"
+
+    request_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("deletion_requests.id"), primary_key=True
+    )
+    tenant_id: Mapped[TenantKey]
+    included: Mapped[int]
+    byte_equal: Mapped[bytes]
+    near: Mapped[bytes]
+    searched_at: Mapped[datetime | None]
 
 
 class Audit(Base):

@@ -89,6 +89,15 @@ def test_pages_are_read_to_the_end() -> None:
     assert "split" not in asked[0].url.params
 
 
+def test_copies_of_a_request_are_read_to_the_end() -> None:
+    handle, asked = script(
+        {"items": [{"n": 1}], "next_cursor": "7"}, {"items": [{"n": 2}], "next_cursor": None}
+    )
+    with connect(handle) as client:
+        assert [item["n"] for item in client.list_duplicates("r")] == [1, 2]
+    assert {request.url.path for request in asked} == {"/v1/deletion-requests/r/duplicates"}
+
+
 def test_files_travel_beside_their_order(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"tensors")
@@ -113,6 +122,25 @@ def test_waiting_has_an_end() -> None:
     handle, _ = script({"status": "pending"})
     with connect(handle) as client, pytest.raises(WaitTimeout):
         client.wait("r", timeout_s=0)
+
+
+def test_trials_are_started_and_waited_for() -> None:
+    handle, asked = script(
+        {"id": "q"},
+        {"state": "running"},
+        {"state": "live"},
+        {"items": [{"id": "q"}], "next_cursor": None},
+    )
+    with connect(handle) as client:
+        client.qualify("m", "muda", trials=3)
+        assert client.wait_for_qualification("m", "q")["state"] == "live"
+        assert client.qualifications("m") == [{"id": "q"}]
+    assert json.loads(asked[0].content) == {"method": "muda", "trials": 3}
+    assert [request.url.path for request in asked] == [
+        "/v1/models/m/qualifications",
+        *["/v1/models/m/qualifications/q"] * 2,
+        "/v1/models/m/qualifications",
+    ]
 
 
 def stream(*events: tuple[str, str]) -> httpx2.Response:

@@ -86,12 +86,55 @@ def test_a_verdict_claims_no_more_than_was_measured(
     assert not re.search(never, sentence, re.IGNORECASE)
 
 
+CITED = {
+    "id": "019a0c4e-0000-7000-8000-000000000009",
+    "date": "2026-11-20T10:00:00.000000Z",
+    "method": {"name": "muda", "version": "1", "digest": "0" * 64},
+    "policy_digest": "1" * 64,
+    "base_version": 1,
+    "approximate_runs_since": 0,
+    "references_per_trial": 19,
+    "kinds": {"class": {"trials": 10, "passes": 9, "interval": [0.6, 0.98], "confidence": 0.95}},
+    "does_not_prove": ["That this erasure succeeded."],
+}
+
+
+def test_a_qualified_report_cites_rate_interval_date_and_what_that_does_not_prove(
+    report_context: ReportContext, audit_result: dict[str, Any]
+) -> None:
+    audit = {**audit_result, "num_references": 0, "influence": None}
+    context = replace(
+        report_context,
+        verdict="QUALIFIED",
+        audit_level="qualified",
+        audit=audit,
+        references=(),
+        qualification=CITED,
+    )
+    predicate = build_statement(context)["predicate"]
+    words = predicate["verdict_in_words"]
+    assert "9 of 10 trial erasures" in words
+    assert "60% to 98%" in words
+    assert "2026-11-20" in words
+    assert not re.search("could not be told apart|deleted|certain", words)
+    assert predicate["qualification"] == CITED
+    assert predicate["what_this_does_not_prove"][0] == "That this erasure succeeded."
+    assert any("can refute a candidate" in limit for limit in predicate["limits"])
+
+
+def test_a_failed_check_claims_no_comparison(audit_result: dict[str, Any]) -> None:
+    sentence = verdict_sentence("FAIL", {**audit_result, "num_references": 0})
+    assert "told apart" not in sentence
+
+
 def test_a_pass_names_its_bound_and_a_retraining_its_attached_audit(
     audit_result: dict[str, Any],
 ) -> None:
     assert "at most 0.17" in verdict_sentence("PASS", audit_result)
     assert "audit says PASS" in verdict_sentence("RETRAINED", audit_result)
     assert "audit" not in verdict_sentence("RETRAINED", None)
+    unreferenced = {**audit_result, "num_references": 0, "verdict": "INCONCLUSIVE"}
+    assert "without references say INCONCLUSIVE" in verdict_sentence("RETRAINED", unreferenced)
 
 
 def test_a_figure_that_was_not_measured_is_never_signed(

@@ -11,9 +11,13 @@ from unlearning.errors import InvalidProblem
 from unlearning.features import extract
 from unlearning.methods import METHODS, DistilledRecovery, Muda, Retrain, get_method
 from unlearning.methods.distillation import divergence_from, masked_target
-from unlearning.methods.distilled_recovery import reinitialise, transpose_kernels
 from unlearning.methods.geometry import RetainGeometry
 from unlearning.methods.muda import neighbour_votes
+from unlearning.methods.perturbation import (
+    reinitialise,
+    shrink_towards_fresh,
+    transpose_kernels,
+)
 from unlearning.networks import build_network
 from unlearning.randomness import seeded
 from unlearning.testing import check_method, check_result, mlp, toy_problem
@@ -45,7 +49,8 @@ def _tiny_transformer() -> torch.nn.Module:
 
 
 def test_unknown_method_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="known are distilled_recovery, finetune, muda, retrain"):
+    known = "known are distilled_recovery, finetune, muda, random_labels, retrain"
+    with pytest.raises(ValueError, match=known):
         get_method("magic")
 
 
@@ -63,7 +68,8 @@ def test_unknown_hyperparameter_names_the_known_ones() -> None:
         ("muda", {"epochs": 2.5}, "epochs must be of type int"),
         ("muda", {"epochs": True}, "epochs must be of type int"),
         ("muda", {"alternate": "never"}, "'epoch' or 'batch'"),
-        ("distilled_recovery", {"perturb": "melted"}, "'transposed' or 'stages' or 'fresh'"),
+        ("distilled_recovery", {"perturb": "melted"}, "'shrunk' or 'transposed' or "),
+        ("distilled_recovery", {"keep": 1.5}, "keep = 1.5"),
         ("distilled_recovery", {"temperature": 0.0}, "temperature = 0.0"),
         ("finetune", {"epochs": 0}, "epochs = 0"),
         ("retrain", {"epochs": 3}, "known are none"),
@@ -223,7 +229,25 @@ def test_reinitialising_leaves_frozen_layers_and_resets_statistics() -> None:
     assert not after["blocks.1.1.running_mean"].any()
 
 
-@pytest.mark.parametrize("perturb", ["transposed", "stages", "fresh"])
+def test_shrinking_keeps_a_share_of_every_trainable_weight_and_none_of_the_last_stage() -> None:
+    model = build_network("expunge:small_cnn", 4, channels=(4, 4, 4))
+    model.get_submodule("blocks.1.0").requires_grad_(requires_grad=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with seeded(5):
+        drawn = build_network("expunge:small_cnn", 4, channels=(4, 4, 4)).state_dict()
+    with seeded(5):
+        shrink_towards_fresh(model, 0.75)
+    after, name = model.state_dict(), "blocks.0.0.weight"
+    torch.testing.assert_close(after[name], 0.75 * before[name] + 0.25 * drawn[name])
+    assert torch.equal(after["blocks.1.0.weight"], before["blocks.1.0.weight"])
+    kept = DistilledRecovery(keep=1.0)._perturbed(toy_problem()).state_dict()
+    original = toy_problem().model.state_dict()
+    same = {name for name in kept if torch.equal(kept[name], original[name])}
+    assert "blocks.1.0.weight" in same
+    assert not {"blocks.2.0.weight", "head.weight"} & same
+
+
+@pytest.mark.parametrize("perturb", ["shrunk", "transposed", "stages", "fresh"])
 @pytest.mark.parametrize("distillation", [True, False])
 def test_every_control_of_distilled_recovery_runs(perturb: str, distillation: bool) -> None:
     method = get_method("distilled_recovery", perturb=perturb, distillation=distillation, epochs=1)

@@ -183,8 +183,10 @@ def audited(spec: dict[str, Any], base: Path, tmp_path: Path) -> dict[str, Any]:
         "references": references[1:],
         "forget_sets": {"first": [0, 4], "second": [8]},
         "erased": list(FORGOTTEN),
-        "policy": policy | {"looks": [3], "relearning": {"cap": 3, "references": 1}},
+        "policy": policy
+        | {"looks": [3], "relearning": policy["relearning"] | {"cap": 3, "references": 1}},
         "look": 1,
+        "level": "references",
         "cache_dir": str(cache),
     }
 
@@ -200,6 +202,20 @@ def test_an_audit_answers_for_every_request_with_figures(audited: dict[str, Any]
         for figure in figures:
             path = artifact(audited, result, figure["artifact"])
             assert path.read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("level", ["none", "qualified"])
+def test_without_references_the_checks_alone_are_made_and_never_pass(
+    audited: dict[str, Any], level: str
+) -> None:
+    result = execute(audited | {"level": level, "references": []}, ignore)
+    for document in result["audits"].values():
+        assert document["verdict"] in {"FAIL", "INCONCLUSIVE"}
+        assert document["num_references"] == 0
+        assert all(part["checks"] for part in document["parts"])
+    names = {figure["name"] for figure in result["figures"]["first"]}
+    assert names
+    assert "influence" not in names
 
 
 def test_measurements_are_kept_and_change_nothing(audited: dict[str, Any]) -> None:

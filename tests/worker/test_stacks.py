@@ -139,6 +139,7 @@ def test_from_posted_ids_to_a_signed_report_over_http(stack: Installation, weigh
     assert [report["lineage"]["dataset"]["retain"] for report in reports] == [32, 31]
     assert [report["scope"] for report in reports] == ["class", "instance"]
     assert all(report["tries"] and report["audit"] for report in reports)
+    assert all(report["near_duplicates"]["near"] is not None for report in reports)
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     assert len(numbers) >= 3
 

@@ -70,12 +70,14 @@ def test_a_request_is_served_and_its_report_signed(
 ) -> None:
     model_id = ready_model(installation, runtime, weights, 1)
     request_id = installation.retrain_request(model_id)
-    assert run_job(runtime, installation.job_id(JobKind.UNLEARN)) == "completed"
+    for kind in (JobKind.UNLEARN, JobKind.AUDIT):
+        assert run_job(runtime, installation.job_id(kind)) == "completed"
     with installation.database.read() as session:
         request = session.get_one(DeletionRequest, request_id)
         report = ledger.report_of_request(session, installation.caller, request_id)
     assert request.verdict == "RETRAINED"
     assert b'"keyid"' in report.envelope
+    assert all(part["checks"] for part in report.statement["predicate"]["audit"]["parts"])
 
 
 def test_a_second_message_for_a_job_does_nothing(

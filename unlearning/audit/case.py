@@ -1,17 +1,21 @@
 """Conclude on one forget set from what was measured."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from unlearning.audit import curves, table, wording
+from unlearning.audit import curves, table
+from unlearning.audit.drift import Known, judge_drift
 from unlearning.audit.laboratory import Measured
 from unlearning.audit.measure import SHARED, Part
 from unlearning.audit.measurement import Measurement
 from unlearning.audit.observation import Samples
-from unlearning.audit.result import AuditResult, Json, PartResult, summary
+from unlearning.audit.obstacles import obstacles_of
+from unlearning.audit.policy import RELEARNING
+from unlearning.audit.relearnt import row as relearning_row
+from unlearning.audit.result import AuditResult, Json, PartResult
 from unlearning.audit.task import AuditTask
 from unlearning.audit.utility import check_fidelity, check_utility, collateral
-from unlearning.audit.verdict import Evidence, Known, judge
+from unlearning.audit.verdict import Evidence, judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class Case:
     """One forget set: its parts by key, and all that was found about them.
 
     ``controls`` are by part key, then by name. ``relearning`` holds original, candidate and then
-    references, or nothing. ``erased`` measures all of E, if it is called.
+    references, or nothing. ``erased`` are all of E's parts, nothing where the forget set is E.
+    ``overlap`` counts the hold-out images that are byte for byte among the training images.
     """
 
     task: AuditTask
@@ -38,7 +43,8 @@ class Case:
     controls: Mapping[str, Mapping[str, Measurement]]
     relearning: Sequence[Measurement]
     head_row: Json
-    erased: Callable[[], Iterable[Known]]
+    erased: Sequence[Known]
+    overlap: int
 
 
 def conclude(case: Case) -> AuditResult:
@@ -53,9 +59,13 @@ def conclude(case: Case) -> AuditResult:
         utility = check_utility(original, candidate, usable, policy)
         fidelity = check_fidelity(original, usable, policy.fidelity_margin)
     scopes = [part.scope for part in parts]
+    obstacles = {key: _obstacles(case, key) for key in case.parts}
+    sound = fidelity["ok"] and not any(obstacles.values())
     return AuditResult(
         scope=scopes[0] if len(scopes) == 1 else "mixed",
-        parts=tuple(_judge_part(case, key, utility, fidelity) for key in case.parts),
+        parts=tuple(
+            _judge_part(case, key, utility, fidelity, obstacles[key]) for key in case.parts
+        ),
         policy={"name": policy.name, "version": policy.version, "digest": policy.digest()},
         look=case.task.look,
         num_references=len(references),
@@ -66,11 +76,14 @@ def conclude(case: Case) -> AuditResult:
         utility=utility,
         fidelity=fidelity,
         collateral=collateral(original, candidate, usable) if usable else (),
+        drift=tuple(judge_drift(known, policy) for known in case.erased) if sound else (),
         curves=_curves(case),
     )
 
 
-def _judge_part(case: Case, key: str, utility: Json, fidelity: Json) -> PartResult:
+def _judge_part(
+    case: Case, key: str, utility: Json, fidelity: Json, obstacles: tuple[str, ...]
+) -> PartResult:
     part, task, found = case.parts[key], case.task, case.findings
     references = [entry[key] for entry in found.references]
     looks = task.policy.looks
@@ -84,7 +97,7 @@ def _judge_part(case: Case, key: str, utility: Json, fidelity: Json) -> PartResu
         controls=case.controls[key],
         utility=utility,
         fidelity=fidelity,
-        obstacles=tuple(_obstacles(case, key)),
+        obstacles=obstacles,
         erased=case.erased,
         next_look=looks[task.look] if task.look < len(looks) else None,
     )
@@ -94,8 +107,10 @@ def _judge_part(case: Case, key: str, utility: Json, fidelity: Json) -> PartResu
         candidate=_joined(found.candidate, key),
         references=[_joined(entry, key) for entry in found.references],
     )
-    relearnt = _relearning_row(case.relearning) if part.scope == "class" else []
-    return judge(evidence, (*table.rows(compared, task.policy), *relearnt, case.head_row))
+    gated = RELEARNING in task.policy.gates.of(part.scope)
+    relearnt = relearning_row(case.relearning, gated=gated) if part.scope == "class" else []
+    rows = (*table.rows(compared, task.policy), *relearnt, case.head_row)
+    return judge(evidence, rows)
 
 
 def _joined(measured: Measured, key: str) -> Measurement:
@@ -104,36 +119,28 @@ def _joined(measured: Measured, key: str) -> Measurement:
     return replace(
         part,
         values=shared.values | part.values,
+        tensors=shared.tensors | part.tensors,
         counts=shared.counts | part.counts,
         intervals=shared.intervals | part.intervals,
         missing=shared.missing | part.missing,
     )
 
 
-def _obstacles(case: Case, key: str) -> list[str]:
-    """Return what about data and models cannot carry a verdict, whatever the candidate is."""
-    part, reasons = case.parts[key], []
-    retained = len(case.samples.retain)
-    forget = _counts(case)["forget"]
-    if forget > retained:
-        reasons.append(wording.larger_than_retain(forget, retained))
-    present = set(case.samples.holdout.labels.tolist())
-    missing = [label for label in part.classes if label not in present]
-    if part.scope == "class" and missing:
-        reasons.append(wording.missing_from_holdout(missing))
-    if why := _failure(case.findings.original):
-        reasons.append(wording.unmeasurable("The original", why))
-    for number, measured in enumerate(case.findings.references, start=1):
-        if why := _failure(measured):
-            reasons.append(wording.unmeasurable(f"Reference {number}", why))
-    return reasons
-
-
-def _failure(measured: Measured) -> str | None:
-    shared = measured[SHARED]
-    if shared.failure is None and shared.values.get("constant"):
-        return "it gives the same outputs for every image"
-    return shared.failure
+def _obstacles(case: Case, key: str) -> tuple[str, ...]:
+    part, counts, found = case.parts[key], _counts(case), case.findings
+    missing = [
+        label
+        for label in part.classes
+        if part.scope == "class" and not (case.samples.holdout.labels == label).any()
+    ]
+    return obstacles_of(
+        counts=counts,
+        missing_classes=missing,
+        original=found.original[SHARED],
+        candidate=found.candidate[SHARED],
+        references=[entry[SHARED] for entry in found.references],
+        recalled=[entry[key] for entry in found.references] if part.scope == "class" else [],
+    )
 
 
 def _counts(case: Case) -> dict[str, int]:
@@ -143,6 +150,7 @@ def _counts(case: Case) -> dict[str, int]:
         "retain": len(case.samples.retain),
         "holdout": len(case.samples.holdout),
         "erased": len(case.samples.erased) - forget,
+        "overlap": case.overlap,
     }
 
 
@@ -154,25 +162,6 @@ def _curves(case: Case) -> Json:
     return {
         "relearning": curves.relearning(case.relearning),
         "spectra": curves.spectra(models),
+        "sweep": curves.sweep(models, len(case.samples.retained_classes)),
         "projection": curves.projection(models),
     }
-
-
-def _relearning_row(relearning: Sequence[Measurement]) -> list[Json]:
-    name = "relearn.steps"
-    if not relearning or any(name not in entry.values for entry in relearning):
-        return []
-    original, candidate, *references = relearning
-    censored = [entry for entry in relearning if entry.values["censored"]]
-    cap = f"; {len(censored)} of {len(relearning)} models reached the cap" if censored else ""
-    return [
-        table.plain_row(
-            name,
-            n=candidate.counts[name],
-            original=original.values[name],
-            candidate=candidate.values[name],
-            references=summary([entry.values[name] for entry in references]),
-            interval_note="one experiment for each model",
-            note=f"far fewer steps than the references need means hidden, not gone{cap}",
-        )
-    ]

@@ -24,6 +24,16 @@ def spectra(models: Mapping[str, Measurement]) -> Json:
     }
 
 
+def sweep(models: Mapping[str, Measurement], num_retained_classes: int) -> Json:
+    """Return da of the forget set for every k from 1 on, by model; ``k`` is the one reported."""
+    curves: Json = {
+        name: _numbers(measured.tensors["sweep"])
+        for name, measured in models.items()
+        if "sweep" in measured.tensors
+    }
+    return {"k": num_retained_classes - 1, **curves}
+
+
 def projection(models: Mapping[str, Measurement]) -> Json | None:
     """Return every model's points on the two principal axes of the original's retain features.
 

@@ -2,27 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
-import torch
 
+from unlearning.audit import relative
 from unlearning.audit.joint import Array, JointTest, exact_test
 from unlearning.audit.measurement import Measurement
+from unlearning.audit.policy import CENSORED, RELEARNING, Policy
 from unlearning.audit.result import Dropped
-from unlearning.metrics.divergence import divergence, leave_one_out, log_divergence
-
-PREDICTIONS: Final = {
-    "log_divergence.forget": "predictions.forget",
-    "log_divergence.holdout_forgotten": "predictions.holdout_forgotten",
-}
-"""Figures that compare predictions with those of other models, and where these are kept."""
-UNAVAILABLE: Final = {
-    "instance": (
-        Dropped(name="attack.rmia", why="this version of the audit has no per-sample attack yet"),
-    ),
-    "class": (),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +34,46 @@ def computable(
     return Gates(kept=tuple(kept), dropped=tuple(dropped))
 
 
+def gates_of(
+    policy: Policy, scope: str, original: Measurement, references: Sequence[Measurement]
+) -> Gates:
+    """Return the policy's gates of a scope that can be compared.
+
+    Relearning is dropped where too many references stopped at its cap: a band that is mostly the
+    cap says how patient the audit was, not how long a retraining needs.
+    """
+    found = computable(policy.gates.of(scope), original, references)
+    if RELEARNING not in found.kept or not references:
+        return found
+    capped = sum(reference.values[CENSORED] > 0 for reference in references)
+    needed = policy.relearning.uncensored
+    if len(references) - capped >= needed * len(references):
+        return found
+    why = (
+        f"{capped} of {len(references)} references had not relearnt after "
+        f"{policy.relearning.cap} steps, and {needed:.0%} must have"
+    )
+    kept = tuple(name for name in found.kept if name != RELEARNING)
+    return Gates(kept=kept, dropped=(*found.dropped, Dropped(name=RELEARNING, why=why)))
+
+
 def reason_missing(measured: Measurement, name: str) -> str | None:
     """Return why a measurement lacks a figure; None when it has it."""
     if measured.failure is not None:
         return measured.failure
-    source = PREDICTIONS.get(name, name)
-    if source in measured.values or source in measured.tensors:
-        return None
-    return measured.missing.get(source, "this version of the audit does not measure it")
+    for source in relative.sources_of(name):
+        if source not in measured.values and source not in measured.tensors:
+            return measured.missing.get(source, "this version of the audit does not measure it")
+    return None
 
 
 def vector(names: Sequence[str], own: Measurement, others: Sequence[Measurement]) -> Array:
-    """Return the model's figures [d]; divergences are from the mean prediction of ``others``."""
+    """Return the model's figures [d]; relative ones are against the mean of ``others``."""
     return np.array([_figure(name, own, others) for name in names])
 
 
 def matrix(names: Sequence[str], models: Sequence[Measurement]) -> Array:
-    """Return each model's figures [n, d]; divergences are from the mean of the *other* models."""
+    """Return each model's figures [n, d]; relative ones are against the *other* models."""
     return np.column_stack([_column(name, models) for name in names])
 
 
@@ -81,15 +91,12 @@ def compare_jointly(
 
 
 def _figure(name: str, own: Measurement, others: Sequence[Measurement]) -> float:
-    if name not in PREDICTIONS:
-        return own.values[name]
-    kind = PREDICTIONS[name]
-    theirs = torch.stack([other.tensors[kind] for other in others])
-    return log_divergence(divergence(own.tensors[kind], theirs))
+    if name in relative.RELATIVE:
+        return relative.figure(name, own, others)
+    return own.values[name]
 
 
 def _column(name: str, models: Sequence[Measurement]) -> list[float]:
-    if name not in PREDICTIONS:
-        return [model.values[name] for model in models]
-    predictions = torch.stack([model.tensors[PREDICTIONS[name]] for model in models])
-    return [log_divergence(float(value)) for value in leave_one_out(predictions)]
+    if name in relative.RELATIVE:
+        return relative.left_out(name, models)
+    return [model.values[name] for model in models]

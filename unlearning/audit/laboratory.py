@@ -11,6 +11,7 @@ from unlearning import controls
 from unlearning.audit.measure import SHARED, Part, measure
 from unlearning.audit.measurement import METRICS_VERSION, Measurement
 from unlearning.audit.observation import Samples, positions_of
+from unlearning.audit.policy import CENSORED, RELEARNING
 from unlearning.audit.task import AuditedModel, AuditTask
 from unlearning.errors import NonFiniteLoss, NotComputable
 from unlearning.metrics.relearning import RelearningRecipe, relearn
@@ -34,27 +35,31 @@ class Laboratory:
             seed=task.seed,
         )
 
-    def measure(self, model: AuditedModel, parts: Mapping[str, Part]) -> Measured:
+    def measure(
+        self, model: AuditedModel, parts: Mapping[str, Part], *, intervals: bool = False
+    ) -> Measured:
         """Return the measurements of one model on the parts, and its shared one.
 
-        The model is loaded only when one of them is not in the cache.
+        The model is loaded only when one of them is not in the cache. The intervals that take
+        long are drawn only if asked for.
         """
         self.task.cancel.raise_if_cancelled()
-        names = {SHARED: SHARED} | {key: _part_name(part) for key, part in parts.items()}
+        kind = "intervals/" if intervals else ""
+        names = {SHARED: SHARED} | {key: kind + _part_name(part) for key, part in parts.items()}
         paths = {key: self._path(model, name) for key, name in names.items()}
         known = {key: path and Measurement.load(path) for key, path in paths.items()}
         if all(known.values()):
             return {key: entry for key, entry in known.items() if entry}
         missing = {key: part for key, part in parts.items() if not known[key]}
-        fresh = measure(self.load(model), self.samples, missing)
+        fresh = measure(self.load(model), self.samples, missing, intervals=intervals)
         for key, measured in fresh.items():
             if path := paths[key]:
                 measured.save(path)
         return {key: entry for key, entry in known.items() if entry} | fresh
 
     def relearn(self, model: AuditedModel, part: Part) -> Measurement:
-        """Return ``relearn.steps`` (``censored`` 1 when capped) and the curve [m, 2] of a model."""
-        path = self._path(model, f"relearning/{self.task.policy.relearning}/{_part_name(part)}")
+        """Return ``relearn.steps`` and the curve [m, 2]; at the cap ``relearn.censored`` is 1."""
+        path = self._path(model, f"relearning/{self.task.policy.relearning.cap}/{_part_name(part)}")
         if path and (known := Measurement.load(path)):
             return known
         measured = Measurement()
@@ -71,25 +76,24 @@ class Laboratory:
                 cancel=self.task.cancel,
             )
         except (NotComputable, NonFiniteLoss) as error:
-            measured.missing["relearn.steps"] = str(error)
+            measured.missing[RELEARNING] = str(error)
             return measured
         measured.values = {
-            "relearn.steps": float(result.steps),
-            "censored": float(result.censored),
+            RELEARNING: float(result.steps),
+            CENSORED: float(result.censored),
         }
-        measured.counts["relearn.steps"] = len(unseen)
+        measured.counts[RELEARNING] = len(unseen)
         measured.tensors["curve"] = torch.tensor(result.curve, dtype=torch.float64)
         if path:
             measured.save(path)
         return measured
 
-    def measure_control(self, name: str, key: str, part: Part) -> Measurement:
-        """Measure a copy of the original that forgot nothing, made by ``unlearning.controls``."""
+    def control(self, name: str, part: Part) -> AuditedModel:
+        """Return a copy of the original that forgot nothing, made by ``unlearning.controls``."""
         original = self.task.original
         masked = part.classes if part.scope == "class" else ()
         digest = None if original.digest is None else f"{original.digest}/{name}/{masked}"
-        copy = AuditedModel(load=lambda: self._build_control(name, part), digest=digest)
-        return self.measure(copy, {key: part})[key]
+        return AuditedModel(load=lambda: self._build_control(name, part), digest=digest)
 
     def _build_control(self, name: str, part: Part) -> nn.Module:
         problem = Problem(

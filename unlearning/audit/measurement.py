@@ -15,7 +15,7 @@ from torch import Tensor
 from unlearning.errors import NotComputable
 from unlearning.metrics.accuracy import Accuracy
 
-METRICS_VERSION = "1"
+METRICS_VERSION = "2"
 """Part of every cache key: raised when a definition of a figure changes."""
 
 
@@ -24,7 +24,8 @@ class Measurement:
     """Figures by name, each with its number of samples, and why the others are missing.
 
     ``tensors`` holds what is compared across models later: predictions, spectra, points of a
-    projection. ``failure`` says in plain words why nothing at all could be measured.
+    projection. ``failure`` says in plain words why nothing at all could be measured. ``layout``
+    names the network's architecture by the shapes of its weights.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Measurement:
     missing: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     failure: str | None = None
+    layout: str | None = None
 
     def note(
         self,
@@ -82,6 +84,7 @@ class Measurement:
                 "intervals": self.intervals,
                 "missing": self.missing,
                 "failure": self.failure,
+                "layout": self.layout,
             }
         )
         path.parent.mkdir(parents=True, exist_ok=True)

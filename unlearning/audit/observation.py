@@ -1,5 +1,6 @@
 """What one model makes of R, H and E, and what several figures share."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,10 @@ from unlearning.metrics.alignment import RetainSpace, retain_space
 from unlearning.metrics.clustering import cluster
 from unlearning.metrics.confidence import temperature
 from unlearning.metrics.moments import Moments
-from unlearning.metrics.standardise import channel_scale, standardise
+from unlearning.metrics.standardise import FLOOR, channel_scale, level_, standardise
+from unlearning.randomness import generator
+
+_POPULATION = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,7 @@ class Samples:
     erased: Images
     classifier: str
     num_classes: int
-    scale_floor: float = 1e-3
+    scale_floor: float = FLOOR
     seed: int = 0
 
     @cached_property
@@ -37,6 +41,16 @@ class Samples:
     def holdout_retained(self) -> Tensor:
         """Positions in H of samples of retained classes."""
         return positions_of(self.holdout.labels, self.retained_classes)
+
+    @cached_property
+    def population(self) -> Tensor:
+        """Positions in H of RMIA's population: at most 5,000 of retained classes, drawn by seed.
+
+        Drawn, not evenly spaced: a hold-out in a cycle of classes would lend only some of them.
+        """
+        known = self.holdout_retained
+        order = torch.randperm(len(known), generator=generator(self.seed, "population"))
+        return known[order[:_POPULATION].sort().values]
 
 
 def positions_of(labels: Tensor, classes: tuple[int, ...]) -> Tensor:
@@ -52,18 +66,27 @@ def thin(n: int, limit: int) -> Tensor:
 class Observation:
     """Features and logits of one model on all samples, in one pass over each set."""
 
-    def __init__(self, model: nn.Module, samples: Samples) -> None:
+    def __init__(self, model: nn.Module, samples: Samples, *, intervals: bool = True) -> None:
         self.samples = samples
+        self.intervals = intervals
+        self.layout = layout_of(model)
         self.retain = extract(model, samples.retain, samples.classifier)
         self.holdout = extract(model, samples.holdout, samples.classifier)
         self.erased = extract(model, samples.erased, samples.classifier)
+        sets = (self.retain, self.holdout, self.erased)
+        level_([outputs.features for outputs in sets])
+        if stages := [x for outputs in sets if (x := outputs.stage_features) is not None]:
+            level_(stages)
 
     @cached_property
     def failure(self) -> str | None:
         """Why this model cannot be measured at all, in plain words; None when it can."""
-        for outputs in (self.retain, self.holdout, self.erased):
-            for values in (outputs.features, outputs.logits, outputs.stage_features):
-                if values is not None and not torch.isfinite(values.square().sum()):
+        outputs, wanted = self.retain.logits.shape[1], self.samples.num_classes
+        if outputs != wanted:
+            return f"it has {outputs} outputs and the model has {wanted} classes"
+        for seen in (self.retain, self.holdout, self.erased):
+            for values in (seen.features, seen.logits, seen.stage_features):
+                if values is not None and not torch.isfinite(values).all():
                     return "its outputs are not finite numbers"
         return None
 
@@ -75,14 +98,19 @@ class Observation:
     @cached_property
     def space(self) -> RetainSpace:
         """The principal axes of the penultimate features of R, standardised."""
-        return self._space(self.retain.features)
+        others = torch.cat([self.holdout.features, self.erased.features])
+        return self._space(self.retain.features, others)
 
     @cached_property
     def stage_space(self) -> RetainSpace:
         """The same of the features that the network's last stage is given."""
-        if self.retain.stage_features is None:
+        own, *others = (
+            outputs.stage_features for outputs in (self.retain, self.holdout, self.erased)
+        )
+        known = [features for features in others if features is not None]
+        if own is None or len(known) < len(others):
             raise NotComputable("the network has no earlier stage that could be told")
-        return self._space(self.retain.stage_features)
+        return self._space(own, torch.cat(known))
 
     @cached_property
     def clusters(self) -> Tensor:
@@ -101,6 +129,12 @@ class Observation:
         features = outputs.features if index is None else outputs.features[index]
         return standardise(features, self.space.scale)
 
-    def _space(self, features: Tensor) -> RetainSpace:
+    def _space(self, features: Tensor, others: Tensor) -> RetainSpace:
         moments = Moments.of(features)
-        return retain_space(moments, channel_scale(moments, self.samples.scale_floor))
+        return retain_space(moments, channel_scale(moments, others, self.samples.scale_floor))
+
+
+def layout_of(model: nn.Module) -> str:
+    """Return a SHA-256 over the names and shapes of a network's weights and buffers."""
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    return hashlib.sha256(repr(shapes).encode()).hexdigest()

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
 SCOPES: Final = ("class", "instance")
+RELEARNING: Final = "relearn.steps"
+CENSORED: Final = "relearn.censored"
+"""1 where an experiment stopped at the cap, so its steps are only a lower bound."""
 STANDARD: Final[dict[str, Any]] = {
     "name": "standard",
-    "version": 1,
+    "version": 2,
     "looks": [19, 39],
     "gates": {
         "class": [
@@ -22,7 +25,7 @@ STANDARD: Final[dict[str, Any]] = {
             "log_divergence.forget",
             "log_divergence.holdout_forgotten",
         ],
-        "instance": ["rank", "normalised_margin", "log_divergence.forget"],
+        "instance": ["rank", "normalised_margin", "log_divergence.forget", "attack.rmia"],
     },
     "influence": {
         "class": ["da", "log_rho", "nmi"],
@@ -30,12 +33,26 @@ STANDARD: Final[dict[str, Any]] = {
         "limit": 0.33,
         "confidence": 0.95,
     },
+    "drift_limit": 0.5,
     "utility_margin": 0.02,
     "fidelity_margin": 0.02,
-    "scale_floor": 0.001,
+    "scale_floor": 0.1,
     "max_approximate_chain": 5,
-    "relearning": {"cap": 100, "references": 3},
+    "relearning": {"cap": 100, "references": 3, "uncensored": 0.75},
 }
+STRICT: Final[dict[str, Any]] = {
+    **STANDARD,
+    "name": "strict",
+    "version": 1,
+    "gates": {
+        "class": [*STANDARD["gates"]["class"], "attack.rmia", "relearn.steps"],
+        "instance": STANDARD["gates"]["instance"],
+    },
+    "influence": {**STANDARD["influence"], "limit": 0.25},
+    "drift_limit": 0.4,
+    "relearning": {"cap": 200, "references": 19, "uncensored": 0.75},
+}
+"""All of the standard policy and more: an attack and relearning gate classes, λ ≤ .25."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +71,15 @@ class ScopedNames:
 
 @dataclass(frozen=True, kw_only=True)
 class RelearningRule:
-    """How long relearning may last (optimiser steps) and for how many references it is drawn."""
+    """How long relearning may last (optimiser steps) and for how many references it is drawn.
+
+    ``uncensored`` is the share of the references that must reach the target before the cap, or
+    ``relearn.steps`` is no gate: below it most of the band would be the cap.
+    """
 
     cap: int
     references: int
+    uncensored: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +87,10 @@ class Policy:
     """The thresholds, gates and looks by which an audit decides; equal policies, equal digests.
 
     ``looks`` are numbers of references in rising order: the joint test is made at the first alone.
-    ``limit`` bounds the remaining influence, ``confidence`` is that of its one-sided bounds. The
+    ``limit`` bounds the remaining influence, ``confidence`` is that of its one-sided bounds;
+    ``drift_limit`` bounds the same for all of E where a run's forget set is only part of it. The
     margins are differences of accuracy. ``scale_floor`` is the smallest channel scale that features
-    are divided by, as a share of the largest (``audit.md`` §1 of the project's papers).
+    are divided by, as a share of that channel's own deviation over hold-out and erased samples.
     """
 
     name: str
@@ -77,6 +100,7 @@ class Policy:
     influence: ScopedNames
     limit: float
     confidence: float
+    drift_limit: float
     utility_margin: float
     fidelity_margin: float
     scale_floor: float
@@ -89,10 +113,19 @@ class Policy:
             raise ValueError("looks must be rising numbers of references, two at least")
         if not 0 < self.limit < 1 or not 0.5 < self.confidence < 1:
             raise ValueError("limit must lie in (0, 1) and confidence in (0.5, 1)")
+        if not self.limit <= self.drift_limit < 1:
+            raise ValueError("drift_limit must lie between influence.limit and 1")
         if min(self.utility_margin, self.fidelity_margin) < 0 or not 0 < self.scale_floor < 1:
             raise ValueError("margins must not be negative, and scale_floor must lie in (0, 1)")
         if self.max_approximate_chain < 0 or min(asdict(self.relearning).values()) < 0:
             raise ValueError("max_approximate_chain and relearning must not be negative")
+        if self.relearning.uncensored > 1:
+            raise ValueError("relearning.uncensored is a share of the references, at most 1")
+        few = self.relearning.references < self.looks[0] or not self.relearning.cap
+        if few and RELEARNING in self.gates.class_:
+            raise ValueError(
+                f"{RELEARNING} gates, so every reference of the first look is relearnt"
+            )
         for names in (self.gates, self.influence):
             for scope in SCOPES:
                 _check_names(names.of(scope))
@@ -118,8 +151,13 @@ class Policy:
 
     @classmethod
     def standard(cls) -> Self:
-        """Return ``policy/standard/1``."""
+        """Return the newest ``policy/standard``."""
         return cls.from_dict(STANDARD)
+
+    @classmethod
+    def strict(cls) -> Self:
+        """Return the newest ``policy/strict``."""
+        return cls.from_dict(STRICT)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, equal to what ``from_dict`` was given."""
@@ -133,6 +171,7 @@ class Policy:
                 "limit": self.limit,
                 "confidence": self.confidence,
             },
+            "drift_limit": self.drift_limit,
             "utility_margin": self.utility_margin,
             "fidelity_margin": self.fidelity_margin,
             "scale_floor": self.scale_floor,

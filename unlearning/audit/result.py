@@ -3,12 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from unlearning.audit.influence import Influence
 from unlearning.audit.joint import JointTest
+from unlearning.audit.resolution import Resolution
+
+if TYPE_CHECKING:
+    from unlearning.audit.drift import Drift
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOTHING_TO_REMOVE"]
 Direction = Literal["under-forgotten", "over-forgotten", "elsewhere"]
@@ -55,6 +59,7 @@ class PartResult:
     verdict: Verdict
     direction: Direction | None = None
     influence: Influence | None = None
+    resolution: Resolution | None = None
     reasons: tuple[str, ...] = ()
     joint_test: JointTest | None = None
     gates: tuple[str, ...] = ()
@@ -70,6 +75,7 @@ class PartResult:
             "verdict": self.verdict,
             "direction": self.direction,
             "influence": self.influence.to_json() if self.influence else None,
+            "resolution": self.resolution.to_json() if self.resolution else None,
             "reasons": list(self.reasons),
             "joint_test": self._joint_test(),
             "self_controls": [control.to_json() for control in self.self_controls],
@@ -92,7 +98,7 @@ class PartResult:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """The verdict on one forget set; the worst part decides.
+    """The verdict on one forget set; the worst part decides, or all of E where that is worse.
 
     ``utility``, ``fidelity``, ``collateral`` and ``curves`` are in their JSON form already.
     """
@@ -107,6 +113,7 @@ class AuditResult:
     utility: Json
     fidelity: Json
     collateral: tuple[Json, ...]
+    drift: tuple["Drift", ...] = ()
     curves: Json = field(default_factory=dict)
 
     @property
@@ -120,9 +127,28 @@ class AuditResult:
         return max(self.parts, key=badness)
 
     @property
+    def drifted(self) -> "Drift | None":
+        """The part of E that decides because it is worse than every part of F; None otherwise."""
+        graver = SEVERITY[SEVERITY.index(self.worst.verdict) + 1 :]
+        for outcome in reversed(graver):
+            for entry in self.drift:
+                if entry.outcome == outcome:
+                    return entry
+        return None
+
+    @property
     def verdict(self) -> Verdict:
         """PASS, FAIL, INCONCLUSIVE or NOTHING_TO_REMOVE."""
-        return self.worst.verdict
+        if self.drifted is None:
+            return self.worst.verdict
+        return "FAIL" if self.drifted.outcome == "FAIL" else "INCONCLUSIVE"
+
+    @property
+    def direction(self) -> Direction | None:
+        """Where a failed candidate stands: the worst part's, or under-forgotten on all of E."""
+        if self.drifted is None:
+            return self.worst.direction
+        return "under-forgotten" if self.drifted.outcome == "FAIL" else None
 
     @property
     def influence(self) -> Influence | None:
@@ -131,18 +157,19 @@ class AuditResult:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why, in plain sentences: those of the worst part."""
-        return self.worst.reasons
+        """Why, in plain sentences: what all of E shows where it decides, then the worst part's."""
+        first = () if self.drifted is None else (self.drifted.reason,)
+        return (*first, *self.worst.reasons)
 
     def to_json(self) -> Json:
         """Return plain JSON values; what is not a finite number becomes null."""
         worst = self.worst
         document = {
             "scope": self.scope,
-            "verdict": worst.verdict,
-            "direction": worst.direction,
+            "verdict": self.verdict,
+            "direction": self.direction,
             "influence": worst.influence.to_json() if worst.influence else None,
-            "reasons": list(worst.reasons),
+            "reasons": list(self.reasons),
             "policy": self.policy,
             "look": self.look,
             "num_references": self.num_references,
@@ -152,6 +179,7 @@ class AuditResult:
             "utility": self.utility,
             "fidelity": self.fidelity,
             "collateral": list(self.collateral),
+            "drift": [entry.to_json() for entry in self.drift],
             "curves": self.curves,
         }
         plain: Json = _plain(document)

@@ -1,6 +1,6 @@
 """Run an audit: measure every model once, then decide for each forget set."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -8,12 +8,15 @@ import torch
 
 from unlearning.audit import table, wording
 from unlearning.audit.case import Case, Findings, conclude
+from unlearning.audit.drift import Known
 from unlearning.audit.laboratory import Laboratory, Measured
-from unlearning.audit.measure import Part, split_parts
+from unlearning.audit.measure import SHARED, Part, split_parts
 from unlearning.audit.measurement import Measurement
+from unlearning.audit.overlap import overlapping
+from unlearning.audit.policy import RELEARNING
+from unlearning.audit.relearnt import merged
 from unlearning.audit.result import AuditResult, Json
 from unlearning.audit.task import AuditedModel, AuditTask
-from unlearning.audit.verdict import Known
 from unlearning.errors import NotComputable
 from unlearning.metrics.weight_change import head_fraction
 from unlearning.progress import Progress
@@ -23,6 +26,8 @@ CONTROLS: Final = {
     "instance": ("untouched", "channels_rescaled"),
 }
 """Models that forgot nothing, by scope; the first is the original itself."""
+ALL: Final = "all of E"
+"""The key of E among the forget sets; those of a service are UUIDs."""
 
 
 def audit(task: AuditTask) -> dict[str, AuditResult]:
@@ -53,45 +58,61 @@ class _Audit:
         self.named = {
             part_key(key, part): part for key, parts in self.parts.items() for part in parts
         }
+        partial = any(len(found) < len(task.erased) for found in task.forget_sets.values())
+        everything = torch.arange(len(task.erased))
+        self.erased = split_parts(self.laboratory.samples, everything) if partial else []
+        self.named |= {part_key(ALL, part): part for part in self.erased}
         self.done = 0
 
     def run(self) -> dict[str, AuditResult]:
         """Measure all models, then conclude for each forget set."""
         findings = Findings(
             original=self._measure(self.task.original, "original"),
-            candidate=self._measure(self.task.candidate, "candidate"),
+            candidate=self._measure(self.task.candidate, "candidate", intervals=True),
             references=[
                 self._measure(model, f"reference {number} of {len(self.references)}")
                 for number, model in enumerate(self.references, start=1)
             ],
         )
         head_row = self._head_fraction()
+        overlap = overlapping(self.task.holdout, self.task.retain, self.task.erased)
         return {
-            key: conclude(
-                Case(
-                    task=self.task,
-                    samples=self.laboratory.samples,
-                    parts={part_key(key, part): part for part in parts},
-                    findings=findings,
-                    controls={
-                        part_key(key, part): self._controls(key, part, findings) for part in parts
-                    },
-                    relearning=self._relearn(parts),
-                    head_row=head_row,
-                    erased=lambda key=key: self._everything(key),  # type: ignore[misc]
-                )
-            )
+            key: self._conclude(key, parts, findings, head_row, overlap)
             for key, parts in self.parts.items()
         }
 
-    def _measure(self, model: AuditedModel, name: str) -> Measured:
-        measured = self.laboratory.measure(model, self.named)
+    def _conclude(
+        self, key: str, parts: list[Part], findings: Findings, head_row: Json, overlap: int
+    ) -> AuditResult:
+        """Add what is measured for one forget set alone, then decide."""
+        relearning = self._relearn(parts, findings)
+        findings = self._with_relearning(key, findings, relearning)
+        whole = len(self.task.forget_sets[key]) == len(self.task.erased)
+        return conclude(
+            Case(
+                task=self.task,
+                samples=self.laboratory.samples,
+                parts={part_key(key, part): part for part in parts},
+                findings=findings,
+                controls={
+                    part_key(key, part): self._controls(key, part, findings) for part in parts
+                },
+                relearning=relearning,
+                head_row=head_row,
+                erased=[] if whole else [self._known(part, findings) for part in self.erased],
+                overlap=overlap,
+            )
+        )
+
+    def _measure(self, model: AuditedModel, name: str, *, intervals: bool = False) -> Measured:
+        measured = self.laboratory.measure(model, self.named, intervals=intervals)
         self._report(name)
         return measured
 
     @cached_property
     def _total(self) -> int:
-        controls = sum(len(CONTROLS[part.scope]) - 1 for part in self.named.values())
+        own = [part for parts in self.parts.values() for part in parts]
+        controls = sum(len(CONTROLS[part.scope]) - 1 for part in own)
         return 2 + len(self.references) + controls
 
     def _report(self, detail: str) -> None:
@@ -103,29 +124,64 @@ class _Audit:
         measured = {"untouched": findings.original[name]}
         if findings.original[name].failure is None:
             for control in CONTROLS[part.scope][1:]:
-                measured[control] = self.laboratory.measure_control(control, name, part)
+                copy = self.laboratory.control(control, part)
+                measured[control] = self.laboratory.measure(copy, {name: part})[name]
+                if part.scope == "class" and self._relearning_gates:
+                    relearnt = self.laboratory.relearn(copy, part)
+                    measured[control] = merged(measured[control], relearnt)
                 self._report(wording.CONTROLS[control])
         return measured
 
-    def _relearn(self, parts: list[Part]) -> list[Measurement]:
+    def _relearn(self, parts: list[Part], findings: Findings) -> list[Measurement]:
         """Relearn the forgotten classes from original, candidate and a few references."""
         whole = next((part for part in parts if part.scope == "class"), None)
         if whole is None or not self.task.policy.relearning.cap:
             return []
         few = self.references[: self.task.policy.relearning.references]
         models = (self.task.original, self.task.candidate, *few)
-        return [self.laboratory.relearn(model, whole) for model in models]
+        known = [findings.original, findings.candidate, *findings.references][: len(models)]
+        return [
+            # What gives no finite logit for each class can learn nothing either.
+            Measurement(failure=found[SHARED].failure)
+            if found[SHARED].failure
+            else self.laboratory.relearn(model, whole)
+            for model, found in zip(models, known, strict=True)
+        ]
 
-    def _everything(self, key: str) -> Iterator[Known]:
-        """Measure original and references on all of E; nothing where the forget set is that."""
-        if len(self.task.forget_sets[key]) == len(self.task.erased):
-            return
-        parts = split_parts(self.laboratory.samples, torch.arange(len(self.task.erased)))
-        named = {f"all of E/{part.scope}": part for part in parts}
-        original = self.laboratory.measure(self.task.original, named)
-        references = [self.laboratory.measure(model, named) for model in self.references]
-        for name, part in named.items():
-            yield part.scope, original[name], [entry[name] for entry in references]
+    @property
+    def _relearning_gates(self) -> bool:
+        return RELEARNING in self.task.policy.gates.class_
+
+    def _with_relearning(
+        self, key: str, findings: Findings, relearning: list[Measurement]
+    ) -> Findings:
+        """Put the steps among the figures of a forget set's classes, where the policy gates them.
+
+        References beyond those that the policy has relearnt lack it; the joint test needs none.
+        """
+        if not relearning or not self._relearning_gates:
+            return findings
+        name = f"{key}/class"
+        models = [findings.original, findings.candidate, *findings.references]
+        count = len(relearning)
+        extended = [
+            {**model, name: merged(model[name], relearnt)}
+            for model, relearnt in zip(models[:count], relearning, strict=True)
+        ] + models[count:]
+        return replace(
+            findings, original=extended[0], candidate=extended[1], references=extended[2:]
+        )
+
+    def _known(self, part: Part, findings: Findings) -> Known:
+        """Return what is known of one part of all of E."""
+        name = part_key(ALL, part)
+        return Known(
+            scope=part.scope,
+            n=len(part.positions),
+            original=findings.original[name],
+            candidate=findings.candidate[name],
+            references=[entry[name] for entry in findings.references],
+        )
 
     def _head_fraction(self) -> Json:
         """Return the row on where the weights changed; 1 means only the last layer did."""

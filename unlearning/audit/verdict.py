@@ -1,17 +1,18 @@
 """Decide one part of a forget set; the first rule that applies gives the verdict."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from unlearning.audit import wording
+from unlearning.audit import resolution, wording
+from unlearning.audit.drift import Known
 from unlearning.audit.gates import (
-    UNAVAILABLE,
     Gates,
     compare_jointly,
     computable,
+    gates_of,
     matrix,
     reason_missing,
     vector,
@@ -20,19 +21,17 @@ from unlearning.audit.influence import Influence, InfluenceScale
 from unlearning.audit.joint import SD_FLOOR, JointTest
 from unlearning.audit.measurement import Measurement
 from unlearning.audit.policy import Policy
+from unlearning.audit.resolution import Resolution
 from unlearning.audit.result import Direction, Json, PartResult, SelfControl, Verdict
 from unlearning.errors import NotComputable
-
-Known = tuple[str, Measurement, Sequence[Measurement]]
-"""A scope, and the measurements of the original and of the references in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that is known about one part; ``erased`` is asked for only when F looks untouched.
+    """All that is known about one part of a forget set.
 
-    ``obstacles`` are sentences on data that cannot carry a verdict. ``erased`` yields the
-    measurements on all of E; nothing where the forget set is all of E.
+    ``obstacles`` are sentences on data that cannot carry a verdict. ``erased`` are the measurements
+    on all of E, part by part; nothing where the forget set is all of E.
     """
 
     scope: str
@@ -45,15 +44,13 @@ class Evidence:
     utility: Json
     fidelity: Json
     obstacles: tuple[str, ...] = ()
-    erased: Callable[[], Iterable[Known]] = tuple
+    erased: Sequence[Known] = ()
     next_look: int | None = None
 
     @cached_property
     def gates(self) -> Gates:
         """The figures of the joint test."""
-        names = self.policy.gates.of(self.scope)
-        gates = computable(names, self.original, self.references)
-        return Gates(kept=gates.kept, dropped=gates.dropped + UNAVAILABLE[self.scope])
+        return gates_of(self.policy, self.scope, self.original, self.first_look)
 
     @cached_property
     def first_look(self) -> Sequence[Measurement]:
@@ -99,6 +96,21 @@ class Evidence:
         enough = len(self.references) >= self.policy.looks[0]
         return enough and 2 * len(self.gates.kept) >= wanted
 
+    @cached_property
+    def resolution(self) -> Resolution:
+        """The smallest influence that this audit could have seen, whoever the candidate is."""
+        limit = self.policy.limit
+        if not self.testable:
+            return Resolution(bounded=None, rejected=None, limit=limit)
+        names, references = self.gates.kept, self.first_look
+        original = vector(names, self.original, references)
+        rejected = resolution.rejected(original, matrix(names, references))
+        try:
+            bounded = resolution.bounded(self.scale, self.policy.confidence)
+        except NotComputable:
+            bounded = None
+        return Resolution(bounded=bounded, rejected=rejected, limit=limit)
+
 
 def judge(evidence: Evidence, metrics: tuple[Json, ...] = ()) -> PartResult:
     """Return the verdict on one part, with everything that it rests on."""
@@ -112,6 +124,7 @@ def judge(evidence: Evidence, metrics: tuple[Json, ...] = ()) -> PartResult:
         verdict=verdict,
         direction=_direction(test, influence) if verdict == "FAIL" else None,
         influence=influence,
+        resolution=evidence.resolution,
         reasons=tuple(reasons),
         joint_test=test,
         gates=evidence.gates.kept,
@@ -132,7 +145,7 @@ def _decide(
     if _nothing_to_remove(evidence):
         return "NOTHING_TO_REMOVE", [wording.nothing_to_remove(len(evidence.first_look))]
     if reasons := _powerless(evidence, controls):
-        return "INCONCLUSIVE", reasons
+        return "INCONCLUSIVE", [*reasons, *_resolution(evidence)]
     return _decide_candidate(evidence, test, influence)
 
 
@@ -149,8 +162,13 @@ def _decide_candidate(
         return "INCONCLUSIVE", [wording.candidate_not_measured(_why_not_measured(evidence))]
     if influence.upper > evidence.policy.limit:
         look = evidence.next_look
-        return "INCONCLUSIVE", [wording.too_wide(influence, evidence.policy.limit, look)]
+        reason = wording.too_wide(influence, evidence.policy.limit, look)
+        return "INCONCLUSIVE", [reason, *_resolution(evidence)]
     return "PASS", [wording.passed(test, influence)]
+
+
+def _resolution(evidence: Evidence) -> list[str]:
+    return [wording.resolution(evidence.resolution, evidence.n, len(evidence.references))]
 
 
 def _missing_ground(evidence: Evidence) -> list[str]:
@@ -166,21 +184,27 @@ def _missing_ground(evidence: Evidence) -> list[str]:
 
 def _nothing_to_remove(evidence: Evidence) -> bool:
     """Tell whether the original itself passes for a reference, on F and on all of E."""
-    known = (evidence.scope, evidence.original, evidence.references)
-    if not _passes_for_reference(evidence.policy, known):
+    own = (evidence.scope, evidence.original, evidence.first_look)
+    if not _passes_for_reference(evidence.policy, *own):
         return False
-    return all(_passes_for_reference(evidence.policy, entry) for entry in evidence.erased())
+    first = evidence.policy.looks[0]
+    return all(
+        _passes_for_reference(
+            evidence.policy, known.scope, known.original, known.references[:first]
+        )
+        for known in evidence.erased
+    )
 
 
-def _passes_for_reference(policy: Policy, known: Known) -> bool:
-    scope, original, references = known
-    names = computable(policy.gates.of(scope), original, references).kept
+def _passes_for_reference(
+    policy: Policy, scope: str, original: Measurement, references: Sequence[Measurement]
+) -> bool:
+    names = gates_of(policy, scope, original, references).kept
     if 2 * len(names) < len(policy.gates.of(scope)):
         return False
     # The far cheaper of the two conditions first.
     within = np.abs(_deviations(names, original, references)) <= 1
-    first_look = references[: policy.looks[0]]
-    return bool(within.all()) and not compare_jointly(names, original, first_look).rejected
+    return bool(within.all()) and not compare_jointly(names, original, references).rejected
 
 
 def _deviations(
@@ -229,7 +253,7 @@ def _direction(test: JointTest | None, influence: Influence | None) -> Direction
 
 def _most_deviating(evidence: Evidence) -> str:
     names = evidence.gates.kept
-    deviations = _deviations(names, evidence.candidate, evidence.references)
+    deviations = _deviations(names, evidence.candidate, evidence.first_look)
     return names[int(np.abs(deviations).argmax())]
 
 

@@ -1,44 +1,14 @@
-"""What an audit says, in words that a privacy officer understands; and the names of its figures."""
+"""What an audit says, in words that a privacy officer understands."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from unlearning.audit.influence import Influence
 from unlearning.audit.joint import JointTest
+from unlearning.audit.labels import LABELS
+from unlearning.audit.resolution import Resolution
 from unlearning.audit.result import Dropped, Json, SelfControl
 
-LABELS: Final = {
-    "accuracy.forget": "Accuracy on the forget set",
-    "accuracy.holdout_forgotten": "Accuracy on hold-out samples of the forgotten classes",
-    "accuracy.retain": "Accuracy on the retain set",
-    "accuracy.holdout_retained": "Accuracy on hold-out samples of retained classes",
-    "da": "Dimensional alignment of the forget set",
-    "da.holdout_forgotten": "Dimensional alignment of hold-out samples of the forgotten classes",
-    "log_rho": "Energy of the forget set (log)",
-    "log_rho.holdout_forgotten": "Energy of hold-out samples of the forgotten classes (log)",
-    "stage.da": "Dimensional alignment before the last stage",
-    "stage.log_rho": "Energy before the last stage (log)",
-    "probe.forgotten": "Linear probe, forgotten classes",
-    "probe.retained": "Linear probe, retained classes",
-    "ncc.forgotten": "Nearest class centre, forgotten classes",
-    "ncc.retained": "Nearest class centre, retained classes",
-    "nmi": "Clusters against classes (normalised mutual information)",
-    "f1": "Clusters against classes (pairwise F1)",
-    "f1.forgotten": "Best-matching cluster of the forgotten classes (F1)",
-    "log_divergence.forget": "Difference of predictions on the forget set (log divergence)",
-    "log_divergence.holdout_forgotten": (
-        "Difference of predictions on hold-out samples of the forgotten classes (log divergence)"
-    ),
-    "rank": "Rank of the forget samples' confidence among the hold-out (logit)",
-    "normalised_margin": "Confidence margin over the hold-out's",
-    "confidence": "Mean probability of the registered label, calibrated",
-    "confidence.gap": "Mean difference of that probability to the references",
-    "attack.population": "Membership attack by loss (AUC)",
-    "embedding.m4": "Closeness to retain samples in feature space (M4)",
-    "relearn.steps": "Steps until the classes are relearnt",
-    "weight_change.head_fraction": "Share of the weight change in the classifier",
-    "gap": "Mean distance to the references",
-}
 CONTROLS: Final = {
     "untouched": "the original itself",
     "head_masked": "the original with the forgotten outputs masked",
@@ -99,6 +69,86 @@ def missing_from_holdout(classes: Sequence[int]) -> str:
     return (
         f"The hold-out has no sample of forgotten class {names}, so what the model still knows of "
         "it cannot be measured; add hold-out samples of it."
+    )
+
+
+def holdout_overlaps(overlap: int, holdout: int) -> str:
+    """Say that the hold-out was trained on."""
+    return (
+        f"{overlap} of {holdout} hold-out images are byte for byte among the training images: what "
+        "a model does on unseen images cannot be told with them. Register a hold-out without them."
+    )
+
+
+def other_layout(which: str) -> str:
+    """Say that a model is of another network than the original."""
+    return (
+        f"{which} has another architecture than the original (its weights have other names or "
+        "shapes), so their figures cannot be compared."
+    )
+
+
+def saw_the_erased(which: str, share: float) -> str:
+    """Say that a reference was trained on what it must not have seen."""
+    return (
+        f"{which} recognises {share:.0%} of the forgotten classes' samples, which a model that "
+        "never saw these classes cannot: it was trained on them and is no reference."
+    )
+
+
+def resolution(found: Resolution, n: int, references: int) -> str:
+    """Say what difference this audit could have seen at all."""
+    samples = "1 sample" if n == 1 else f"{n} samples"
+    start = f"With {references} references and {samples}"
+    if found.smallest is None:
+        return f"{start}, no influence whatever could have been told from chance."
+    parts = [f"{start}, the smallest remaining influence that this audit could have seen is"]
+    parts.append(f"{percent(found.smallest)} of the original's")
+    if found.rejected is None:
+        parts.append("(the joint test would not have noticed even four times the original's)")
+    if found.smallest > 1:
+        parts.append("- more than the original itself has: nothing is resolved here")
+    elif not found.resolved:
+        parts.append(f"where the policy asks for {percent(found.limit)}")
+    return " ".join(parts) + "."
+
+
+def drift_exceeded(n: int, influence: Influence, limit: float) -> str:
+    """Say that too much remains of all erased samples together."""
+    return (
+        f"Of all {n} samples erased from this data set so far, {_range(influence)} of the "
+        f"original's influence remains; the policy allows {percent(limit)}. Small requests add up: "
+        "retrain the model."
+    )
+
+
+def drift_open(n: int, influence: Influence, limit: float) -> str:
+    """Say that too much may remain of all erased samples together."""
+    return (
+        f"Of all {n} samples erased from this data set so far, {_range(influence)} of the "
+        f"original's influence remains, and up to {percent(limit)} is allowed: it is not sure that "
+        "so little is left."
+    )
+
+
+def drift_kept(n: int, influence: Influence, limit: float) -> str:
+    """Say that little enough remains of all erased samples together."""
+    return (
+        f"Of all {n} samples erased from this data set so far, at most "
+        f"{percent(max(0.0, influence.upper))} of the original's influence remains "
+        f"({percent(limit)} is allowed)."
+    )
+
+
+def drift_unresolved(n: int, why: str) -> str:
+    """Say that nothing can be told of all erased samples together."""
+    return f"What remains of all {n} erased samples together cannot be told: {why}."
+
+
+def _range(influence: Influence) -> str:
+    return (
+        f"{percent(influence.value)} (from {percent(influence.lower)} to "
+        f"{percent(influence.upper)})"
     )
 
 

@@ -4,6 +4,7 @@ from unlearning.methods.contract import Method
 from unlearning.methods.distilled_recovery import DistilledRecovery
 from unlearning.methods.finetune import FineTune
 from unlearning.methods.muda import Muda
+from unlearning.methods.random_labels import RandomLabels
 from unlearning.methods.retrain import Retrain
 from unlearning.settings import check_names
 
@@ -13,12 +14,13 @@ __all__ = [
     "FineTune",
     "Method",
     "Muda",
+    "RandomLabels",
     "Retrain",
     "get_method",
 ]
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Muda, DistilledRecovery, Retrain, FineTune)
+    method.name: method for method in (Muda, DistilledRecovery, Retrain, FineTune, RandomLabels)
 }
 
 

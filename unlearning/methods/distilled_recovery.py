@@ -1,26 +1,29 @@
 """Distilled recovery: break the weights, then relearn from the retain set, with a teacher or not.
 
-Expunge's own. Transposing the convolution kernels ruins what the network computes and keeps the
-scale of its weights; a masked teacher then shortens the recovery. Both leave a trace that the joint
-test finds more often than not, so the defaults are the two control options, fresh weights without
-a teacher: a shortened retraining, which passes (docs/decisions/0003).
+Expunge's own. The default perturbation moves all weights part of the way to freshly drawn ones
+(shrink and perturb, Ash and Adams, arXiv 1910.08475) and draws the last stage and the classifier
+anew: what the forget set wrote there is gone, what all classes share comes back in fewer steps than
+from nothing. Kernels transposed, stages alone and all fresh are options, and so is a masked
+teacher in the recovery (docs/decisions/0003).
 """
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
-from unlearning.features import find_last_stage, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import recovery_loss
+from unlearning.methods.perturbation import (
+    reinitialise,
+    restart_last_stage,
+    shrink_towards_fresh,
+    transpose_kernels,
+)
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, seeded
 from unlearning.settings import check_ranges, check_types
-from unlearning.training import fit
-
-_FEWEST_KERNELS = 0.1
+from unlearning.training import Schedule, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +41,21 @@ class DistilledRecovery(Method):
     name: ClassVar[str] = "distilled_recovery"
     version: ClassVar[str] = "1"
 
-    perturb: Literal["transposed", "stages", "fresh"] = "fresh"
-    """`transposed`: swap the spatial axes of all square kernels larger than 1x1, or `stages` where
-    fewer than a tenth of the layers have such kernels; `stages`: initialise the last stage and the
-    classifier anew; `fresh`: initialise everything anew."""
-    epochs: int = 13
+    perturb: Literal["shrunk", "transposed", "stages", "fresh"] = "shrunk"
+    """`shrunk`: move all weights towards fresh ones, then as `stages`; `transposed`: swap the
+    spatial axes of all square kernels larger than 1x1, or `stages` where fewer than a tenth of the
+    layers have such kernels; `stages`: initialise the last stage and the classifier anew; `fresh`:
+    initialise everything anew."""
+    keep: float = 0.45
+    """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
+    epochs: int = 18
     """Walks over the retain set in class scope."""
-    instance_epochs: int = 11
+    instance_epochs: int = 12
     """Walks over the retain set in the other scopes."""
     relative_lr: float = 1.0
     """Peak learning rate as a fraction of the recipe's."""
+    schedule: Schedule = "falling"
+    """Whether the learning rate rises before it falls, as a recipe's does, or only falls."""
     distillation: bool = False
     """Whether the original teaches; only ever in class scope."""
     distillation_weight: float = 1.0
@@ -58,6 +66,7 @@ class DistilledRecovery(Method):
     def __post_init__(self) -> None:
         check_types(self)
         ranges = {
+            "keep": 0 <= self.keep <= 1,
             "epochs": self.epochs >= 1,
             "instance_epochs": self.instance_epochs >= 1,
             "relative_lr": 0 < self.relative_lr <= 10,
@@ -83,6 +92,7 @@ class DistilledRecovery(Method):
             recipe,
             seed=problem.seed,
             loss=recovery_loss(problem, weight, self.temperature),
+            schedule=self.schedule,
             phase=self.name,
             progress=problem.progress,
             cancel=problem.cancel,
@@ -92,47 +102,8 @@ class DistilledRecovery(Method):
         model = problem.copy_model()
         if self.perturb == "fresh":
             reinitialise(model)
-        elif self.perturb == "stages" or not transpose_kernels(model):
-            stage = find_last_stage(model, problem.classifier)
-            reinitialise(model if stage is None else stage)
-            reinitialise(find_module(model, problem.classifier))
+        elif self.perturb != "transposed" or not transpose_kernels(model):
+            if self.perturb == "shrunk":
+                shrink_towards_fresh(model, self.keep)
+            restart_last_stage(model, problem.classifier)
         return model
-
-
-@torch.no_grad()
-def transpose_kernels(model: nn.Module) -> bool:
-    """Swap the spatial axes of all trainable square kernels larger than 1x1, in place.
-
-    Returns False, and changes nothing, where fewer than a tenth of the trainable linear layers
-    and convolutions have such kernels: too little would be perturbed (transformers, MLPs).
-    """
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.requires_grad
-    ]
-    spatial = [
-        layer
-        for layer in layers
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] == layer.kernel_size[1] > 1
-    ]
-    if len(spatial) < _FEWEST_KERNELS * len(layers) or not spatial:
-        return False
-    for layer in spatial:
-        layer.weight.copy_(layer.weight.transpose(2, 3).clone())
-    return True
-
-
-def reinitialise(module: nn.Module) -> None:
-    """Draw all trainable weights below `module` anew, in place, by their layers' own rule.
-
-    Statistics of batch norms start anew with them. Parameters that no layer can initialise
-    (class tokens, layer scales) keep their values.
-    """
-    for part in module.modules():
-        own = list(part.parameters(recurse=False))
-        if not all(parameter.requires_grad for parameter in own):
-            continue
-        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-        if callable(reset):
-            reset()

@@ -1,6 +1,6 @@
 """Dimensional alignment and energy: no direction is "better", only closeness to references is.
 
-Definition `da/1`, after Seo, Kim and Han (arXiv 2407.17710). With μ_R and Σ_R the mean and
+Definition `da/2`, after Seo, Kim and Han (arXiv 2407.17710). With μ_R and Σ_R the mean and
 covariance of the penultimate features of the retain set, P the k leading eigenvectors of Σ_R,
 k = |C_R| − 1 (the retained classes less one), and S_F the mean of (z − μ_R)(z − μ_R)ᵀ over F:
 
@@ -115,18 +115,6 @@ def forget_spectrum(space: RetainSpace, forget: Moments) -> Tensor:
         raise NotComputable("every forget feature equals the retain mean")
     axes = space.eigenvectors
     return ((scatter @ axes) * axes).sum(dim=0).clamp(min=0)
-
-
-def effective_rank(spectrum: Tensor) -> float:
-    """Return exp of the entropy of a spectrum's shares: 1 (one direction) to d (all equal).
-
-    Source: Roy and Vetterli (2007), over variances.
-    """
-    shares = spectrum.double().clamp(min=0)
-    total = float(shares.sum())
-    if total <= 0:
-        raise NotComputable("the spectrum is zero")
-    return float(torch.special.entr(shares / total).sum().exp())
 
 
 def sample_spread(space: RetainSpace, features: Tensor, k: int) -> tuple[Tensor, Tensor]:

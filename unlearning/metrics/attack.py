@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from unlearning.errors import NotComputable
 
-MIN_NEGATIVES = 1000
-
 
 @dataclass(frozen=True)
 class PopulationAttack:
@@ -23,7 +21,6 @@ class PopulationAttack:
     Attributes:
         auc: P(member score > non-member score) + ½P(equal), in [0, 1].
         auc_sd: DeLong's standard deviation of it; nan with one sample on a side.
-        tpr_at_1_percent: share of F caught at 1 % false positives; None below 1,000 negatives.
         num_members: forget samples compared.
         num_negatives: effective number of hold-out samples, (Σw)² / Σw².
         num_unmatched: forget samples left out because the hold-out lacks their label.
@@ -31,9 +28,22 @@ class PopulationAttack:
 
     auc: float
     auc_sd: float
-    tpr_at_1_percent: float | None
     num_members: int
     num_negatives: float
+    num_unmatched: int
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Scores of forget and hold-out samples whose labels agree.
+
+    `members` [n]; `negatives` [m] with `weights` [m], which add up to one and follow the members'
+    labels; `num_unmatched` forget samples whose label the hold-out lacks.
+    """
+
+    members: Tensor
+    negatives: Tensor
+    weights: Tensor
     num_unmatched: int
 
 
@@ -76,24 +86,38 @@ def population_attack(
         NotComputable: no forget sample, or none whose label the hold-out has.
         ValueError: NaN scores.
     """
+    matched = match_labels(scores, labels, holdout_scores, holdout_labels)
+    members, negatives, weights = matched.members, matched.negatives, matched.weights
+    placements = _weighted_share_below(members, negatives, weights)
+    return PopulationAttack(
+        auc=float(placements.mean()),
+        auc_sd=_delong_sd(members, negatives, weights, placements),
+        num_members=len(members),
+        num_negatives=float(1 / weights.square().sum()),
+        num_unmatched=matched.num_unmatched,
+    )
+
+
+def match_labels(
+    scores: Tensor, labels: Tensor, holdout_scores: Tensor, holdout_labels: Tensor
+) -> Matched:
+    """Return the scores that can be compared label by label, for `true_positives` too.
+
+    Raises:
+        NotComputable: no forget sample, or none whose label the hold-out has.
+        ValueError: NaN scores.
+    """
     if torch.isnan(scores).any() or torch.isnan(holdout_scores).any():
         raise ValueError("scores hold NaN")
     matched = torch.isin(labels, holdout_labels)
     if not matched.any():
         raise NotComputable("no hold-out sample has the label of a forget sample")
     wanted = torch.isin(holdout_labels, labels)
-    members, negatives = scores[matched].double(), holdout_scores[wanted].double()
-    weights = _weights(labels[matched], holdout_labels[wanted])
-    placements = _weighted_share_below(members, negatives, weights)
-    effective = float(1 / weights.square().sum())
-    enough = effective >= MIN_NEGATIVES - 0.5
-    return PopulationAttack(
-        auc=float(placements.mean()),
-        auc_sd=_delong_sd(members, negatives, weights, placements),
-        tpr_at_1_percent=_tpr(members, negatives, weights, 0.01) if enough else None,
-        num_members=len(members),
-        num_negatives=effective,
-        num_unmatched=int((~matched).sum()),
+    return Matched(
+        scores[matched].double(),
+        holdout_scores[wanted].double(),
+        _weights(labels[matched], holdout_labels[wanted]),
+        int((~matched).sum()),
     )
 
 
@@ -123,16 +147,3 @@ def _delong_sd(members: Tensor, negatives: Tensor, weights: Tensor, placements: 
     reverse = 1 - _weighted_share_below(negatives, members, even)
     spread = float((weights * (reverse - (weights * reverse).sum()).square()).sum())
     return math.sqrt(float(placements.var()) / len(members) + spread / (effective - 1))
-
-
-def _tpr(members: Tensor, negatives: Tensor, weights: Tensor, rate: float) -> float:
-    """Return the largest share of members above a threshold that ≤ `rate` of negatives exceed."""
-    ordered, order = negatives.sort(descending=True)
-    at_or_above = weights[order].cumsum(0)
-    # Ties share one threshold, so the weight of the last of them counts.
-    last = torch.searchsorted(-ordered, -ordered, right=True) - 1
-    allowed = at_or_above[last] <= rate + 1e-12
-    if allowed.all():
-        return 1.0
-    barrier = ordered[~allowed].max()
-    return float((members > barrier).double().mean())

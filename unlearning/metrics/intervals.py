@@ -1,4 +1,4 @@
-"""Confidence intervals for the metrics (they have no direction): Wilson, Student, bootstrap."""
+"""Confidence intervals (they have no direction): Wilson, Clopper–Pearson, Student, bootstrap."""
 
 import math
 
@@ -25,6 +25,21 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     # The formula gives exactly 0 and 1 at the ends; rounding would miss them by 1e-17.
     lower = 0.0 if successes == 0 else max(0.0, centre - half)
     upper = 1.0 if successes == n else min(1.0, centre + half)
+    return lower, upper
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share, within [0, 1]; it covers at least `level`.
+
+    Source: Clopper and Pearson (1934).
+    """
+    if n == 0:
+        raise NotComputable("no sample, so no share")
+    if not 0 <= successes <= n:
+        raise ValueError(f"expected 0 <= successes <= n, got {successes} of {n}")
+    tail = (1 - level) / 2
+    lower = 0.0 if not successes else float(stats.beta.ppf(tail, successes, n - successes + 1))
+    upper = 1.0 if successes == n else float(stats.beta.ppf(1 - tail, successes + 1, n - successes))
     return lower, upper
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unlearning.errors import NotComputable
 
+OFFLINE_A = 0.3
 _TINY = 1e-12
 
 
@@ -19,7 +20,7 @@ def rmia_scores(
     population: Tensor,
     population_references: Tensor,
     *,
-    offline_a: float = 0.3,
+    offline_a: float = OFFLINE_A,
     gamma: float = 1.0,
 ) -> Tensor:
     """Return each forget sample's share of the population that it exceeds by γ: [n] in [0, 1].
@@ -40,14 +41,16 @@ def rmia_scores(
         ValueError: values outside [0, 1], or shapes that do not belong together.
     """
     _check(own, references, population, population_references)
-    ratios = _ratios(own, references, offline_a)
-    ordered = (gamma * _ratios(population, population_references, offline_a)).sort().values
+    ratios = likelihood_ratios(own, references, offline_a)
+    ordered = likelihood_ratios(population, population_references, offline_a)
+    ordered = (gamma * ordered).sort().values
     below = torch.searchsorted(ordered, ratios, right=False)
     up_to = torch.searchsorted(ordered, ratios, right=True)
     return (below + up_to).double() / (2 * len(ordered))
 
 
-def _ratios(own: Tensor, references: Tensor, offline_a: float) -> Tensor:
+def likelihood_ratios(own: Tensor, references: Tensor, offline_a: float = OFFLINE_A) -> Tensor:
+    """Return r = p_y / p̂ of each sample, [n] against [m, n]: the score before it is ranked."""
     expected = ((1 + offline_a) * references.double().mean(dim=0) + (1 - offline_a)) / 2
     return own.double() / expected.clamp(min=_TINY)
 

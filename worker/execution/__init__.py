@@ -5,7 +5,7 @@ from typing import Any
 
 from unlearning.progress import ProgressCallback
 from worker.errors import FatalFailure
-from worker.execution import audit, check, reference, unlearn
+from worker.execution import audit, check, reference, trial, unlearn
 from worker.execution.context import Execution
 
 __all__ = ["KINDS", "execute"]
@@ -15,6 +15,7 @@ KINDS: dict[str, Callable[[Execution], dict[str, Any]]] = {
     "reference": reference.run,
     "unlearn": unlearn.run,
     "audit": audit.run,
+    "trial": trial.run,
 }
 
 

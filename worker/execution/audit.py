@@ -3,14 +3,14 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from unlearning.audit import AuditedModel, AuditTask, Policy, audit
-from worker.errors import FatalFailure
+from unlearning.audit import AuditedModel, AuditResult, AuditTask, Policy, audit
+from unlearning.audit.reference_free import ReferenceFreeResult, check_without_references
+from worker.execution import copies
 from worker.execution.context import Execution
 from worker.figures import Figure, draw_all
 
@@ -18,7 +18,10 @@ SVG = "image/svg+xml"
 
 
 def run(execution: Execution) -> dict[str, Any]:
-    """Measure every model once and decide for every forget set.
+    """Measure every model once, decide for every forget set, and look for copies of its samples.
+
+    At the levels `none` and `qualified` there are no references: the reference-free checks are made
+    instead, which never say PASS.
 
     Measurements are kept in the job's cache folder under the model's digest and that of the data,
     so that references and the original are measured once for all rungs and looks.
@@ -29,19 +32,25 @@ def run(execution: Execution) -> dict[str, Any]:
     """
     start = time.perf_counter()
     task = _task(execution)
-    results = {key: result.to_json() for key, result in audit(task).items()}
+    results = {
+        key: result.to_json() for key, result in _conclude(task, execution.spec["level"]).items()
+    }
     figures = {
         key: [_keep(execution, key, figure) for figure in draw_all(result, task.policy.limit)]
         for key, result in results.items()
     }
+    found = copies.search(execution)
     seconds = time.perf_counter() - start
-    return {"audits": results, "figures": figures, "seconds": seconds}
+    return {"audits": results, "figures": figures, "seconds": seconds, **found}
+
+
+def _conclude(task: AuditTask, level: str) -> Mapping[str, AuditResult | ReferenceFreeResult]:
+    return audit(task) if level == "references" else check_without_references(task)
 
 
 def _task(execution: Execution) -> AuditTask:
     spec = execution.spec
     cache = spec.get("cache_dir")
-    rows = _rows_of_erased(execution)
     places = {position: place for place, position in enumerate(spec["erased"])}
     forget_sets = {
         key: [places[position] for position in positions]
@@ -53,7 +62,7 @@ def _task(execution: Execution) -> AuditTask:
         references=[_model(execution, r["path"], r["sha256"]) for r in spec["references"]],
         retain=execution.role("retain"),
         holdout=execution.role("holdout"),
-        erased=execution.images.subset(rows),
+        erased=execution.images.subset(execution.rows_at(spec["erased"])),
         forget_sets=forget_sets,
         classifier=execution.classifier,
         num_classes=execution.num_classes,
@@ -69,17 +78,6 @@ def _task(execution: Execution) -> AuditTask:
 
 def _model(execution: Execution, path: str, sha256: str) -> AuditedModel:
     return AuditedModel(load=partial(execution.load, path), digest=sha256)
-
-
-def _rows_of_erased(execution: Execution) -> torch.Tensor:
-    """Return the rows (int64) of all of E, in the order in which the specification lists them."""
-    rows = {position: row for row, position in enumerate(execution.samples.positions)}
-    try:
-        return torch.tensor([rows[position] for position in execution.spec["erased"]]).long()
-    except KeyError as error:
-        raise FatalFailure(
-            "positions_unknown", "The job names samples it was not given."
-        ) from error
 
 
 def data_digest(execution: Execution) -> str:

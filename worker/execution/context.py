@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,6 +82,20 @@ class Execution:
     def role(self, *roles: str) -> Images:
         """Return the images in any of these roles."""
         return self.images.subset(self.samples.rows(*roles))
+
+    def rows_at(self, positions: Sequence[int]) -> torch.Tensor:
+        """Return the rows (int64) of samples by their positions.
+
+        Raises:
+            FatalFailure: The job was not given one of them.
+        """
+        rows = {position: row for row, position in enumerate(self.samples.positions)}
+        try:
+            return torch.tensor([rows[position] for position in positions]).long()
+        except KeyError as error:
+            raise FatalFailure(
+                "positions_unknown", "The job names samples it was not given."
+            ) from error
 
     @cached_property
     def recipe(self) -> Recipe | None:

@@ -19,7 +19,7 @@ def run(execution: Execution) -> dict[str, Any]:
         NonFiniteLoss: The method diverges.
     """
     spec = execution.spec
-    method = _method(str(spec["method"]), spec["hyperparameters"])
+    method = chosen_method(spec)
     problem = _problem(execution)
     start = time.perf_counter()
     candidate = method(problem)
@@ -29,18 +29,24 @@ def run(execution: Execution) -> dict[str, Any]:
     return {
         "artifact": "candidate",
         "seconds": seconds,
-        "method": {
-            "name": method.name,
-            "version": method.version,
-            "hyperparameters": asdict(method),
-        },
+        "method": described(method),
         "seed": int(spec["seed"]),
     }
 
 
-def _method(name: str, hyperparameters: dict[str, Any]) -> Method:
+def described(method: Method) -> dict[str, Any]:
+    """Return what a result says of the method."""
+    return {"name": method.name, "version": method.version, "hyperparameters": asdict(method)}
+
+
+def chosen_method(spec: dict[str, Any]) -> Method:
+    """Return the method that a specification asks for.
+
+    Raises:
+        UsageFailure: The method or one of its hyperparameters is unknown.
+    """
     try:
-        return get_method(name, **hyperparameters)
+        return get_method(str(spec["method"]), **spec["hyperparameters"])
     except (ValueError, TypeError) as error:
         raise UsageFailure("method_not_usable", str(error)) from error
 

@@ -84,13 +84,14 @@ def draw_spectra(result: dict[str, Any]) -> Figure | None:
         for name in names
         for row in _table(
             range(1, 1 + max(len(values) for values in spectra[name].values())),
-            [spectra[name][key] for key in ("original", "candidate", "reference")],
+            [spectra[name].get(key, []) for key in ("original", "candidate", "reference")],
         )
     ]
     columns = ["set", "eigenvalue", "original", "new model", "reference"]
     alt = (
         "Eigenvalues of the covariance of the penultimate features, largest first, for the"
-        f" {' and the '.join(names)} set: original, new model and one retrained reference."
+        f" {' and the '.join(names)} set: original, new model and, where there is one, a retrained"
+        " reference."
     )
     return Figure("spectra", SPECTRA, alt, columns, rows, svg)
 
@@ -98,6 +99,8 @@ def draw_spectra(result: dict[str, Any]) -> Figure | None:
 def _draw_spectrum(axes: Any, spectrum: dict[str, list[float]]) -> None:  # noqa: ANN401
     lines = (*_LINES, ("reference", "reference", REFERENCE, ":"))
     for key, label, colour, style in lines:
+        if key not in spectrum:
+            continue
         values = [max(value, 1e-12) for value in spectrum[key]]
         axes.plot(range(1, len(values) + 1), values, style, color=colour, label=label)
     axes.set_yscale("log")

@@ -14,24 +14,30 @@ def draw(result: dict[str, Any]) -> Figure | None:
     projection = result["curves"].get("projection")
     if not projection:
         return None
+    models = _shown(projection)
     with canvas(6.4, 2.8) as figure:
-        panels = figure.subplots(1, len(_MODELS), sharex=True, sharey=True)
-        for axes, (key, label) in zip(panels, _MODELS, strict=True):
+        panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (key, label) in zip(panels, models, strict=True):
             _scatter(axes, projection[key]["retain"], ".", REFERENCE, "retain set")
             _scatter(axes, projection[key]["forget"], "^", FORGET, "forget set")
             axes.set_title(label)
             axes.tick_params(labelbottom=False, labelleft=False)
         explained = projection["explained"]
         panels[0].set_ylabel(f"axis 2 ({100 * explained[1]:.0f} % of variance)")
-        panels[1].set_xlabel(f"axis 1 ({100 * explained[0]:.0f} % of variance)")
+        panels[len(models) // 2].set_xlabel(f"axis 1 ({100 * explained[0]:.0f} % of variance)")
         legend(figure, panels[0])
         svg = to_svg(figure, TITLE)
     alt = (
-        "Three scatter plots with common axes: original, new model and one retrained reference."
+        f"Scatter plots with common axes: {', '.join(label for _, label in models)}."
         " Where the model was never trained on the forget set, its points lie among others instead"
         " of in a cluster of their own."
     )
     return Figure("projection", TITLE, alt, _COLUMNS, _rows(projection), svg)
+
+
+def _shown(projection: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the models that there are points of: without references there is none of these."""
+    return [(key, label) for key, label in _MODELS if key in projection]
 
 
 def _scatter(axes: Any, points: list[list[float]], marker: str, colour: str, label: str) -> None:  # noqa: ANN401
@@ -42,7 +48,7 @@ def _scatter(axes: Any, points: list[list[float]], marker: str, colour: str, lab
 def _rows(projection: dict[str, Any]) -> list[list[Any]]:
     return [
         [label, name, len(projection[key][name]), *_summary(projection[key][name])]
-        for key, label in _MODELS
+        for key, label in _shown(projection)
         for name in ("retain", "forget")
     ]
 

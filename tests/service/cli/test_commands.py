@@ -5,11 +5,11 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from service.cli import main
+from service.cli import calls, main
 from service.cli.connection import find_key
 from service.cli.operating import ensure_admin_key
 from service.cli.output import CommandFailed, Exit, Output
@@ -63,6 +63,7 @@ def test_help_names_every_command(
         "sweep",
         "migrate",
         "demo",
+        "qualify",
         "forget",
         "verify",
         "keys",
@@ -90,10 +91,62 @@ def test_an_address_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch)
     assert run(monkeypatch, "status", "--key", "x", "--url", "nonsense") == Exit.USAGE
 
 
+class _Trials:
+    """A service whose trials end in a given state."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.asked: list[tuple[str, str, dict[str, object]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def qualify(self, model_id: str, method: str, **fields: object) -> dict[str, object]:
+        self.asked.append((model_id, method, fields))
+        return {"id": "q", "state": "running", "reason": None}
+
+    def wait_for_qualification(self, model_id: str, key: str) -> dict[str, object]:
+        return {"id": key, "state": self.state, "reason": "too few passed", "model": model_id}
+
+
+@pytest.mark.parametrize(
+    ("state", "wait", "code"),
+    [("live", True, Exit.OK), ("unqualified", True, Exit.NOT_CLOSED), ("x", False, Exit.OK)],
+)
+def test_trials_are_started_and_waited_for_on_wish(
+    monkeypatch: pytest.MonkeyPatch, state: str, wait: bool, code: Exit
+) -> None:
+    service = _Trials(state)
+    monkeypatch.setattr("service.cli.calls.connect", lambda _url, _key: service)
+    options = ("--kind", "class", "--trials", "3", *(("--wait",) if wait else ()))
+    assert run(monkeypatch, "qualify", NO_REQUEST, "muda", *options) == code
+    fields = {"trials": 3, "kinds": ["class"], "policy": "standard"}
+    assert service.asked == [(NO_REQUEST, "muda", fields)]
+
+
 def test_json_that_is_none_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--dataset", NO_REQUEST, "--architecture", "expunge:mlp", "--weights", "w")
     bad = ("register-model", "m", *arguments, "--preprocessing", "{mean: 0}")
     assert run(monkeypatch, *bad) == Exit.USAGE
+
+
+@pytest.mark.parametrize(("option", "sent"), [((), None), (("--duplicates",), "byte_equal")])
+def test_equal_files_are_forgotten_too_where_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+    sent: str | None,
+) -> None:
+    def forget(_output: Output, order: dict[str, Any], *_: object, **__: object) -> dict[str, Any]:
+        return order
+
+    monkeypatch.setattr(calls, "forget", forget)
+    arguments = ("forget", NO_REQUEST, "--sample", "s0", *option)
+    order = run_json(monkeypatch, capsys, *arguments)
+    assert order["include_duplicates"] == sent
 
 
 def test_keys_need_a_current_schema(

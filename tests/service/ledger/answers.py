@@ -51,8 +51,44 @@ def answer(spec: dict[str, Any], claim: Claim, verdict: Verdict) -> dict[str, An
             "artifacts": _artifacts(["candidate"], f"{claim.job_id}-{claim.attempt}"),
             "environment": ENVIRONMENT,
         }
+    if claim.kind == JobKind.TRIAL:
+        return trial_answer(
+            spec, str(verdict(spec["trial_kind"]) if callable(verdict) else verdict)
+        )
     decide = verdict if callable(verdict) else lambda _: str(verdict)
-    return audit_answer({key: decide(key) for key in spec["forget_sets"]})
+    verdicts = {key: decide(key) for key in spec["forget_sets"]}
+    if spec["level"] == "references":
+        return audit_answer(verdicts)
+    return checked_answer({key: value == "PASS" for key, value in verdicts.items()})
+
+
+def checked_answer(clean: dict[str, bool], *scopes: str) -> dict[str, Any]:
+    """Return the result of reference-free checks: INCONCLUSIVE where they are clean, else FAIL."""
+    audits = {}
+    for key, ok in clean.items():
+        verdict = "INCONCLUSIVE" if ok else "FAIL"
+        check = {"name": "outputs", "ok": ok, "detail": "so it is"}
+        part = {"verdict": verdict, "reasons": ["so it is"], "checks": [check]}
+        parts = [{"scope": scope, **part} for scope in scopes or ("instance",)]
+        shared = {"verdict": verdict, "influence": None, "reasons": ["so it is"]}
+        audits[key] = {"scope": parts[0]["scope"], "parts": parts, **shared}
+    return audit_answer(dict.fromkeys(clean, "")) | {"audits": audits}
+
+
+def trial_answer(spec: dict[str, Any], verdict: str) -> dict[str, Any]:
+    """Return the result of a trial erasure."""
+    audit = {"verdict": verdict, "influence": None, "reasons": ["so it is"], "direction": None}
+    return {
+        "audits": {spec["trial"]: audit},
+        "method": {"name": spec["method"], "version": "1", "hyperparameters": {}},
+        "seconds": 1.0,
+        "references": [
+            {"seed": seed, "sha256": digest(str(seed)), "seconds": 2.0}
+            for seed in spec["reference_seeds"]
+        ],
+        "artifacts": {},
+        "environment": ENVIRONMENT,
+    }
 
 
 def audit_answer(verdicts: dict[str, str]) -> dict[str, Any]:

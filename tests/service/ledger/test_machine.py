@@ -19,10 +19,14 @@ from service.database import Database
 from service.errors import Conflict, Unprocessable
 from service.ledger import Claim
 from service.ledger.graph import LIVE
+from service.ledger.qualified import outdated
 from service.tables import (
     DeletionRequest,
     Job,
     ModelVersion,
+    Qualification,
+    QualificationState,
+    QualificationTrial,
     Reference,
     Report,
     RequestStatus,
@@ -49,14 +53,28 @@ class Ledger(RuleBasedStateMachine):
         self.taken: set[tuple[uuid.UUID, int]] = set()
         self.erased: set[int] = set()
 
-    @rule(sample=st.integers(0, 11), policy=st.sampled_from(["standard", "first-look"]))
-    def request(self, sample: int, policy: str) -> None:
+    @rule(
+        sample=st.integers(0, 11),
+        policy=st.sampled_from(["standard", "first-look"]),
+        audit=st.sampled_from(ledger.AUDIT_LEVELS),
+    )
+    def request(self, sample: int, policy: str, audit: str) -> None:
+        terms = {"policy": policy, "audit": audit, "ladder": ("muda", "retrain")}
+        codes = {"already_erased", "already_requested"}
+        codes |= {"qualification_missing"} if audit == "qualified" else set()
         try:
-            self.world.request(f"s{sample}", policy=policy, ladder=("muda", "retrain"))
+            self.world.request(f"s{sample}", **terms)
         except Conflict as error:
-            assert error.code in {"already_erased", "already_requested"}  # noqa: PT017
+            assert error.code in codes  # noqa: PT017
         except Unprocessable as error:
             assert error.code == "nothing_left"  # noqa: PT017
+
+    @rule(policy=st.sampled_from(["standard", "first-look"]), seed=st.integers(0, 3))
+    def qualify(self, policy: str, seed: int) -> None:
+        try:
+            self.world.qualify(policy=policy, seed=seed)
+        except Unprocessable as error:
+            assert error.code in {"too_many_trials", "too_few_trials"}  # noqa: PT017
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -133,6 +151,17 @@ class Ledger(RuleBasedStateMachine):
         assert all(jobs[row.job_id].status in LIVE for row in training)
 
     @invariant()
+    def qualifications_agree_with_their_trials(self) -> None:
+        jobs = {job.id: job for job in self.world.all(Job)}
+        trials = self.world.all(QualificationTrial)
+        with self.database.read() as session:
+            for row in session.query(Qualification):
+                own = [trial for trial in trials if trial.qualification_id == row.id]
+                live = [trial for trial in own if jobs[trial.job_id].status in LIVE]
+                assert bool(live) == (row.state == QualificationState.RUNNING)
+                assert row.state != QualificationState.LIVE or outdated(session, row) is None
+
+    @invariant()
     def training_never_sees_what_was_erased_before(self) -> None:
         erased = {run.id: unpack(run.erased) for run in self.world.all(Run)}
         for handed in self.world.handed:
@@ -153,6 +182,7 @@ class Ledger(RuleBasedStateMachine):
             self.world.work()
         left = [r.status for r in self.world.all(DeletionRequest)]
         assert not {RequestStatus.PENDING, RequestStatus.IN_PROGRESS} & set(left)
+        assert all(row.state != "running" for row in self.world.all(Qualification))
         with self.world.database.read() as session:
             assert ledger.verify_chain(session, self.world.caller.tenant_id).ok
 

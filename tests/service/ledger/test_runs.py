@@ -209,12 +209,18 @@ def test_after_a_chain_of_approximate_runs_the_next_one_retrains(world: World) -
     assert [entry["method"] for entry in world.run_of(fourth).tries] == ["muda"]
 
 
-def test_without_an_audit_the_run_retrains_and_needs_no_reference(world: World) -> None:
+def test_without_an_audit_the_run_retrains_and_its_checks_are_attached(world: World) -> None:
     request_id = world.request("s0", audit="none")
-    assert world.work() == 1
+    assert world.work("FAIL") == 2
     assert world.get(request_id).verdict == "RETRAINED"
-    assert world.contexts[-1].audit is None
-    assert world.references() == []
+    context = world.contexts[-1]
+    assert context.audit is not None
+    assert context.audit["parts"][0]["checks"]
+    assert (context.verdict, context.tries[-1]["audits"][str(request_id)]["verdict"]) == (
+        "RETRAINED",
+        "FAIL",
+    )
+    assert (context.references, world.references()) == ((), [])
 
 
 def test_a_method_that_diverges_is_a_rung_that_did_not_hold(world: World) -> None:

@@ -1,7 +1,7 @@
 """A small company with one data set and one model, and workers that answer as they are told."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,12 +18,22 @@ from service.ledger import (
     Claim,
     DatasetDraft,
     ModelDraft,
+    QualificationOrder,
     ReportContext,
     RequestOrder,
     SampleRow,
     SignedReport,
 )
-from service.tables import DeletionRequest, Job, JobKind, ModelVersion, Outbox, Reference, Run
+from service.tables import (
+    DeletionRequest,
+    Job,
+    JobKind,
+    ModelVersion,
+    Outbox,
+    Qualification,
+    Reference,
+    Run,
+)
 from tests.service.ledger.answers import Verdict, answer, digest, key, publish
 
 Kind = Literal["fatal", "transient", "usage"]
@@ -65,12 +75,20 @@ class World:
     woken: list[uuid.UUID] = field(default_factory=list)
     handed: list[Handed] = field(default_factory=list)
     contexts: list[ReportContext] = field(default_factory=list)
+    copies: dict[str, list[str]] | None = None
+    """Uris that a worker's search finds for every forget set, by kind; None: it does not search."""
 
     def __post_init__(self) -> None:
         with self.database.write() as session:
             self.caller = Caller(ensure_tenant(session).id, "key:test")
 
-    def register(self, *, ready: bool = True, recipe: dict[str, Any] | None = None) -> None:
+    def register(
+        self,
+        *,
+        ready: bool = True,
+        recipe: dict[str, Any] | None = None,
+        samples: Sequence[SampleRow] | None = None,
+    ) -> None:
         """Register the data set and the model, and let its check succeed."""
         with self.database.write() as session:
             self.dataset_id = ledger.register_dataset(
@@ -82,7 +100,7 @@ class World:
                     format="csv",
                     root="/data",
                     class_names=["a", "b", "c"],
-                    rows=rows(),
+                    rows=rows() if samples is None else samples,
                 ),
             ).id
             self.model_id = ledger.register_model(session, self.caller, self.model_draft(recipe)).id
@@ -126,6 +144,18 @@ class World:
                 **terms,
             )
             return ledger.open_audit(session, self.caller, wanted).id
+
+    def qualify(self, method: str = "muda", **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
+        """Open a qualification of two trials, one of each kind."""
+        terms = {"policy": "first-look", "trials": 2, "seed": 1, **order}
+        with self.database.write() as session:
+            wanted = QualificationOrder(**{"model_id": self.model_id, "method": method, **terms})
+            return ledger.open_qualification(session, self.caller, wanted).id
+
+    def qualification(self, key: uuid.UUID) -> Qualification:
+        """Return a qualification as it is now."""
+        with self.database.read() as session:
+            return ledger.get_qualification(session, self.caller, self.model_id, key)
 
     def cancel(self, request_id: uuid.UUID) -> None:
         """Withdraw a request."""
@@ -178,9 +208,14 @@ class World:
         with self.database.write() as session:
             package = ledger.build_package(session, claim)
             job = session.get_one(Job, claim.job_id)
-            roles = {row.uri: str(row.role) for row in package.samples}
+            rows = list(package.samples)
+            roles = {row.uri: str(row.role) for row in rows}
             self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles))
         result = answer(package.spec, claim, verdict)
+        if self.copies is not None and "forget_sets" in package.spec:
+            places = {row.uri: row.position for row in rows}
+            found = {kind: [places[uri] for uri in uris] for kind, uris in self.copies.items()}
+            result["near_duplicates"] = dict.fromkeys(package.spec["forget_sets"], found)
         with self.database.write() as session:
             return ledger.complete(session, claim, result, self._publish)
 

@@ -18,6 +18,7 @@ from unlearning.networks import build_network
 from unlearning.recipe import Recipe
 from unlearning.training import train_from_recipe
 
+RELEARNING = STANDARD["relearning"]
 Build = Callable[[], nn.Module]
 
 
@@ -88,7 +89,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Four classes of noisy 6x6 images, a small MLP, and a policy that looks at 7 references."""
     rng = np.random.default_rng(0)
     centres = rng.uniform(60, 195, size=(4, 1, 6, 6))
-    policy = {**STANDARD, "looks": [7, 9], "relearning": {"cap": 10, "references": 2}}
+    policy = {**STANDARD, "looks": [7, 9], "relearning": {**RELEARNING, "cap": 10, "references": 2}}
     return World(
         train=_blobs(240, rng, centres),
         holdout=_blobs(120, rng, centres),
@@ -106,7 +107,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> World:
     images = torch.from_numpy((pixels.reshape(-1, 1, 8, 8) * 255 / 16).round().astype(np.uint8))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
     everything = TensorImages(images, torch.from_numpy(labels), 10, (0.3,), (0.3,))
-    relearning = {"cap": 20, "references": 1}
+    relearning = {**RELEARNING, "cap": 20, "references": 1}
     return World(
         train=everything.subset(order[:1297]),
         holdout=everything.subset(order[1297:]),

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 FORGOTTEN = 3
 ROW = {"name", "label", "n", "original", "candidate", "references"}
-ROW |= {"interval", "interval_note", "gated", "note"}
+ROW |= {"interval", "interval_note", "gated", "note", "censored"}
 DOCUMENT = {"scope", "verdict", "direction", "influence", "reasons", "policy", "look"}
 DOCUMENT |= {"num_references", "counts", "forgotten_classes", "parts", "utility", "fidelity"}
-DOCUMENT |= {"collateral", "curves"}
+DOCUMENT |= {"collateral", "curves", "drift"}
+EVERYWHERE = {"weight_change.head_fraction", "gap", "streisand", "calibration.error", "rank"}
+EVERYWHERE |= {"attack.population", "attack.rmia", "attack.rmia.tpr", "attack.tpr"}
+EVERYWHERE |= {"attack.tpr.permille", "effective_rank.retain", "effective_rank.forget"}
+EVERYWHERE |= {"collateral.worst_class", "collateral.worst_tenth_of_classes"}
+EVERYWHERE |= {"collateral.worst_tenth_of_samples", "channels.silent"}
 
 
 def _only(task: AuditTask) -> AuditResult:
@@ -52,14 +57,17 @@ def test_the_document_has_every_key_of_the_contract_and_is_plain_json(
         "class",
         [FORGOTTEN],
     )
-    assert document["counts"] == {"forget": 60, "retain": 180, "holdout": 120, "erased": 0}
+    counts = {"forget": 60, "retain": 180, "holdout": 120, "erased": 0, "overlap": 0}
+    assert document["counts"] == counts
     for row in part["metrics"]:
         assert set(row) == ROW
         assert row["label"] != row["name"]
         assert row["interval"] or row["interval_note"]
-    assert {"relearn.steps", "weight_change.head_fraction", "gap"} <= {
+    assert EVERYWHERE | {"relearn.steps", "f1.forgotten"} <= {
         row["name"] for row in part["metrics"]
     }
+    assert set(document["curves"]["sweep"]) == {"k", "original", "candidate", "reference"}
+    assert part["resolution"]["limit"] == 0.33
     assert {row["name"] for row in part["metrics"] if row["gated"]} == set(
         part["joint_test"]["gates"]
     ) | {entry["name"] for entry in part["joint_test"]["dropped"]}
@@ -146,9 +154,20 @@ def test_single_samples_are_judged_without_a_masked_control(blobs: "World") -> N
     (part,) = result.parts
     assert part.scope == "instance"
     assert {control.name for control in part.self_controls} == {"untouched", "channels_rescaled"}
-    assert "attack.rmia" in {entry.name for entry in part.dropped}
+    assert "attack.rmia" in part.gates
+    names = {row["name"] for row in result.to_json()["parts"][0]["metrics"]}
+    assert EVERYWHERE | {"embedding.m4", "confidence.gap"} <= names
     assert result.verdict != "PASS"
     assert result.to_json()["curves"]["relearning"] is None
+
+
+def test_what_one_sample_cannot_resolve_is_said_to_be_unresolved(blobs: "World") -> None:
+    result = _only(blobs.task([0]))
+    resolution = result.to_json()["parts"][0]["resolution"]
+    assert result.verdict == "INCONCLUSIVE"
+    assert not resolution["resolved"]
+    assert resolution["smallest"] > 0.33
+    assert any("1 sample, the smallest remaining influence" in r for r in result.reasons)
 
 
 def test_mixed_requests_are_judged_part_by_part_and_the_worst_decides(blobs: "World") -> None:

@@ -1,17 +1,17 @@
 """The order of the rules, on figures made up for each of them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from unlearning.audit.drift import Known
 from unlearning.audit.gates import matrix, vector
 from unlearning.audit.measurement import Measurement
 from unlearning.audit.policy import Policy
 from unlearning.audit.result import AuditResult, PartResult
-from unlearning.audit.verdict import Evidence, Known, judge
+from unlearning.audit.verdict import Evidence, judge
 
 POLICY = Policy.standard()
 PLAIN = [name for name in POLICY.gates.class_ if not name.startswith("log_divergence")]
@@ -145,10 +145,14 @@ def test_an_original_like_the_references_leaves_nothing_to_remove() -> None:
 def test_an_earlier_erasure_that_shows_forbids_to_say_nothing_to_remove() -> None:
     original, references = _mean_of_references(), [_model(0, seed) for seed in range(19)]
 
-    def erased() -> Iterator[Known]:
-        yield "class", _model(1, 500, spread=0), references
-
-    result = judge(_evidence(original, original=original, erased=erased))
+    known = Known(
+        scope="class",
+        n=90,
+        original=_model(1, 500, spread=0),
+        candidate=original,
+        references=references,
+    )
+    result = judge(_evidence(original, original=original, erased=[known]))
     assert result.verdict == "INCONCLUSIVE"
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from unlearning.errors import NotComputable
 from unlearning.metrics import alignment
 from unlearning.metrics.moments import Moments
-from unlearning.metrics.standardise import channel_scale, floored_channels, standardise
+from unlearning.metrics.standardise import channel_scale, standardise
 
 SEEDS = st.integers(0, 2**31)
 CLASSES, DIMS = 5, 12
@@ -35,8 +35,7 @@ def score(retain: Tensor, forget: Tensor, retained: int = CLASSES - 1) -> tuple[
 
 def slow_da_and_energy(retain: Tensor, forget: Tensor, k: int) -> tuple[float, float]:
     """Standardise, centre, project and add up one sample at a time."""
-    deviation = retain.std(dim=0, correction=0)
-    divisor = deviation.clamp(min=1e-3 * float(deviation.max()))
+    divisor = retain.std(dim=0, correction=0)
     mean = retain.mean(dim=0) / divisor
     covariance = torch.zeros(retain.shape[1], retain.shape[1], dtype=torch.float64)
     retain_energy = forget_energy = aligned = 0.0
@@ -172,15 +171,6 @@ def test_constant_retain_features_are_not_computable() -> None:
         score(torch.ones(10, 4), torch.zeros(3, 4))
 
 
-def test_a_channel_silent_on_the_retain_set_stays_finite() -> None:
-    retain, forget = collapsed()
-    retain[:, 3] = 0
-    moments = Moments.of(retain)
-    assert floored_channels(moments) == 1
-    assert channel_scale(moments)[3] == pytest.approx(1e-3 * float(channel_scale(moments).max()))
-    assert all(math.isfinite(value) for value in score(retain, forget))
-
-
 def test_a_single_forget_sample_has_a_value() -> None:
     retain, forget = collapsed()
     value, log_ratio = score(retain, forget[:1])
@@ -212,13 +202,6 @@ def test_per_sample_spreads_average_to_da_and_energy(seed: int, k: int) -> None:
     )
     ratio = float(total.mean() / space.eigenvalues.sum())
     assert math.log(ratio) == pytest.approx(alignment.energy(space, moments))
-
-
-def test_effective_rank_counts_equal_directions() -> None:
-    assert alignment.effective_rank(torch.tensor([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
-    assert alignment.effective_rank(torch.tensor([5.0, 0.0])) == pytest.approx(1)
-    with pytest.raises(NotComputable, match="zero"):
-        alignment.effective_rank(torch.zeros(3))
 
 
 def test_standardising_divides_each_channel_and_keeps_precision() -> None:

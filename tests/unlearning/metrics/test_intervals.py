@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from unlearning.errors import NotComputable
-from unlearning.metrics.intervals import bootstrap_ratio, mean_interval, wilson
+from unlearning.metrics.intervals import bootstrap_ratio, clopper_pearson, mean_interval, wilson
 
 
 @given(n=st.integers(1, 5000), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
@@ -61,3 +61,14 @@ def test_bootstrap_refuses_what_has_no_ratio() -> None:
         bootstrap_ratio(torch.ones(3), torch.zeros(3))
     with pytest.raises(ValueError, match="pairs"):
         bootstrap_ratio(torch.ones(3), torch.ones(2))
+
+
+def test_clopper_pearson_inverts_the_binomial_tails() -> None:
+    for successes, n in ((0, 5), (3, 10), (10, 10), (1, 40)):
+        lower, upper = clopper_pearson(successes, n)
+        expected = stats.binomtest(successes, n).proportion_ci(0.95, method="exact")
+        assert (lower, upper) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    with pytest.raises(NotComputable):
+        clopper_pearson(0, 0)
+    with pytest.raises(ValueError, match="successes"):
+        clopper_pearson(3, 2)

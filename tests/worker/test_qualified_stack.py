@@ -1,0 +1,102 @@
+"""A qualification and a request that rests on it, with real workers on the embedded stack."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from service.cli.operating import Sweeper
+from service.client import PAGE
+from tests.worker.installation import (
+    ARCHITECTURE,
+    CLASSES,
+    KWARGS,
+    TRAIN,
+    Installation,
+    image_of,
+    install,
+    settings_for,
+)
+from tests.worker.test_stacks import client_of, worker
+from unlearning.data import TensorImages
+from unlearning.networks import build_network
+from unlearning.recipe import Recipe
+from unlearning.training import train_from_recipe
+from unlearning.weights import save_weights
+
+EPOCHS = 25
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Installation]:
+    """An embedded installation with its dispatcher and sweeper running."""
+    installation = install(settings_for(tmp_path / "home", sweep_interval_s=0.5))
+    stop = threading.Event()
+    sweeper = threading.Thread(target=Sweeper(installation.settings).run, args=(stop,))
+    sweeper.start()
+    with closing(installation.database):
+        yield installation
+        stop.set()
+        sweeper.join()
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """Weights of a network that was trained by the recipe on the whole data set."""
+    pictures = [np.asarray(Image.open(io.BytesIO(image_of(n % CLASSES, n)))) for n in range(TRAIN)]
+    images = TensorImages(
+        torch.from_numpy(np.stack(pictures)).unsqueeze(1),
+        torch.arange(TRAIN) % CLASSES,
+        CLASSES,
+        (0.5,),
+        (0.25,),
+    )
+    recipe = Recipe(epochs=EPOCHS, batch_size=16, shift=0)
+    model = train_from_recipe(
+        lambda: build_network(ARCHITECTURE, CLASSES, **KWARGS), images, recipe, seed=7
+    )
+    save_weights(model, tmp_path / "trained.safetensors", {"made_by": "test"})
+    return tmp_path / "trained.safetensors"
+
+
+def test_two_trials_qualify_a_method_and_a_request_rests_on_them(
+    stack: Installation, trained: Path
+) -> None:
+    model_id = str(stack.model(trained, EPOCHS))
+    with client_of(stack) as client, worker(stack.settings), worker(stack.settings):
+        assert client.wait_for_model(model_id)["status"] == "ready"
+        # A seed at which trials pass: how often they do is not the point here.
+        terms = {"policy": "first-look", "kinds": ["mislabelled"], "trials": 2, "seed": 1}
+        made = client.qualify(model_id, "distilled_recovery", **terms)
+        found = client.wait_for_qualification(model_id, made["id"])
+        assert found["state"] == "live", found
+        stored = stack.stored()
+        request = client.open_request(
+            model_id,
+            ["id-0", "id-4", "id-8", "id-10"],
+            policy="first-look",
+            audit="qualified",
+            ladder=["distilled_recovery", "retrain"],
+        )
+        closed = client.wait(request["id"])
+        predicate = client.report(request["id"])["predicate"]
+        page = client.report(request["id"], PAGE)
+        versions = client.versions(model_id)
+    assert len(stored) == 1, "the trials' networks ended with them"
+    assert all(len(trial["references"]) == 19 for trial in found["trials"])
+    assert sum(trial["verdict"] == "PASS" for trial in found["trials"]) >= 1
+    assert closed["status"] == "completed"
+    assert closed["tries"][0]["method"] == "distilled_recovery"
+    assert predicate["lineage"]["references"] == []
+    assert closed["verdict"] == closed["tries"][0]["verdict"] == "QUALIFIED", closed["tries"]
+    assert predicate["qualification"]["id"] == made["id"]
+    assert predicate["qualification"]["kinds"] == found["results"]
+    assert all(check["ok"] for part in predicate["audit"]["parts"] for check in part["checks"])
+    assert predicate["qualification"]["id"] in page
+    assert [version["state"] for version in versions] == ["superseded", "current"]

@@ -1,0 +1,48 @@
+"""The names of the figures, for people."""
+
+from typing import Final
+
+LABELS: Final = {
+    "accuracy.forget": "Accuracy on the forget set",
+    "accuracy.holdout_forgotten": "Accuracy on hold-out samples of the forgotten classes",
+    "accuracy.retain": "Accuracy on the retain set",
+    "accuracy.holdout_retained": "Accuracy on hold-out samples of retained classes",
+    "da": "Dimensional alignment of the forget set",
+    "da.holdout_forgotten": "Dimensional alignment of hold-out samples of the forgotten classes",
+    "log_rho": "Energy of the forget set (log)",
+    "log_rho.holdout_forgotten": "Energy of hold-out samples of the forgotten classes (log)",
+    "stage.da": "Dimensional alignment before the last stage",
+    "stage.log_rho": "Energy before the last stage (log)",
+    "probe.forgotten": "Linear probe, forgotten classes",
+    "probe.retained": "Linear probe, retained classes",
+    "ncc.forgotten": "Nearest class centre, forgotten classes",
+    "ncc.retained": "Nearest class centre, retained classes",
+    "nmi": "Clusters against classes (normalised mutual information)",
+    "f1": "Clusters against classes (pairwise F1)",
+    "f1.forgotten": "Best-matching cluster of the forgotten classes (F1)",
+    "log_divergence.forget": "Difference of predictions on the forget set (log divergence)",
+    "log_divergence.holdout_forgotten": (
+        "Difference of predictions on hold-out samples of the forgotten classes (log divergence)"
+    ),
+    "rank": "Rank of the forget samples' confidence among the hold-out (logit)",
+    "normalised_margin": "Confidence margin over the hold-out's",
+    "confidence": "Mean probability of the registered label, calibrated",
+    "confidence.gap": "Mean difference of that probability to the references",
+    "attack.population": "Membership attack by loss (AUC)",
+    "attack.tpr": "Forget samples caught by loss at 1 % false alarms",
+    "attack.tpr.permille": "Forget samples caught by loss at 0.1 % false alarms",
+    "attack.rmia": "Per-sample membership attack with references (RMIA)",
+    "attack.rmia.tpr": "Forget samples caught by that attack at 1 % false alarms",
+    "streisand": "How far below the references' the confidence lies (logit rank)",
+    "effective_rank.retain": "Directions that the retain features fill",
+    "effective_rank.forget": "Directions that the forget features fill",
+    "channels.silent": "Feature channels silent on the retain set",
+    "calibration.error": "Calibration error on hold-out of retained classes",
+    "collateral.worst_class": "Accuracy lost by the worst retained class",
+    "collateral.worst_tenth_of_classes": "Accuracy lost by the worst tenth of retained classes",
+    "collateral.worst_tenth_of_samples": "Accuracy lost by the worst tenth of hold-out samples",
+    "embedding.m4": "Closeness to retain samples in feature space (M4)",
+    "relearn.steps": "Steps until the classes are relearnt",
+    "weight_change.head_fraction": "Share of the weight change in the classifier",
+    "gap": "Mean distance to the references",
+}

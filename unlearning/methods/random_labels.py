@@ -1,0 +1,72 @@
+"""Random labels: train on the forget set under wrong labels, beside the retain set under its own.
+
+After Graves, Nagisetty and Ganesh, "Amnesiac Machine Learning" (arXiv 2010.10981), section 4.1: the
+samples to be forgotten get a label drawn uniformly from the other classes, and training goes on
+for a few epochs on both. The default learning rate is half of the recipe's peak, as in `finetune`;
+the paper gives none for networks of this size.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unlearning.methods.contract import Method
+from unlearning.problem import Problem
+from unlearning.randomness import generator
+from unlearning.settings import check_ranges, check_types
+from unlearning.training import Batch, Epoch, Walk, cross_entropy, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLabels(Method):
+    """Teach wrong labels for the forget set; the labels are drawn once, by the problem's seed.
+
+    Raises:
+        InvalidProblem: a ValueError, for hyper-parameters of another type or out of range.
+    """
+
+    name: ClassVar[str] = "random_labels"
+    version: ClassVar[str] = "1"
+
+    epochs: int = 5
+    """Walks over forget and retain set, their batches evenly mixed."""
+    relative_lr: float = 0.5
+    """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_ranges(self, {"epochs": self.epochs >= 1, "relative_lr": 0 < self.relative_lr <= 10})
+
+    def __call__(self, problem: Problem) -> nn.Module:
+        """Return the model that was taught wrong labels."""
+        wrong = wrong_labels(
+            problem.forget.labels, problem.num_classes, generator(problem.seed, "wrong labels")
+        ).to(problem.device)
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            return functional.cross_entropy(model(batch.images), wrong[batch.positions])
+
+        settings = problem.settings
+        walks = [
+            Walk(images=problem.forget, loss=loss, batch_statistics=False),
+            Walk(images=problem.retain, loss=cross_entropy(settings.label_smoothing)),
+        ]
+        return train(
+            problem.copy_model(),
+            [Epoch(walks=walks, interleaved=True)] * self.epochs,
+            replace(settings, peak_lr=settings.peak_lr * self.relative_lr),
+            seed=problem.seed,
+            schedule="falling",
+            phase=self.name,
+            progress=problem.progress,
+            cancel=problem.cancel,
+        )
+
+
+def wrong_labels(labels: Tensor, num_classes: int, draws: torch.Generator) -> Tensor:
+    """Return for each label [n] another one, drawn uniformly from the other classes."""
+    shifts = torch.randint(1, num_classes, labels.shape, generator=draws)
+    return (labels + shifts) % num_classes
