@@ -29,6 +29,26 @@ from service.pages.view import View, mark, yes
 _KNOWN_AUDIT = frozenset(
     ("scope", "verdict", "direction", "influence", "reasons", "policy", "look", "num_references")
 ) | {"counts", "parts", "utility", "fidelity", "collateral", "forgotten_classes", "curves"}
+_KNOWN_REPORT = frozenset(
+    ("report", "request", "lineage", "method", "tries", "scope", "verdict", "verdict_in_words")
+) | {
+    "direction",
+    "reasons",
+    "influence",
+    "untouched_rejected",
+    "policy",
+    "audit_level",
+    "qualification",
+    "audit",
+    "residual_copies",
+    "audit_log",
+    "figures",
+    "environment",
+    "what_this_proves",
+    "what_this_does_not_prove",
+    "notices",
+    "limits",
+}
 Json = Mapping[str, Any]
 
 
@@ -148,8 +168,9 @@ def _useful(title: str, row: Json) -> list[Block]:
 
 
 def _more(view: View) -> list[Block]:
-    """Show a cited qualification, drift and whatever else an audit recorded."""
-    made = others(view.audit, _KNOWN_AUDIT, "Also recorded")
+    """Show drift, copies left and whatever else an audit or a report recorded."""
+    made = others(view.audit, _KNOWN_AUDIT, "Also recorded by the audit")
+    made += others(view.predicate, _KNOWN_REPORT, "Also recorded")
     if view.audit.get("utility"):
         known = frozenset({"ok", "holdout_retained", "worst_class"})
         made += others(view.audit["utility"], known, "Also recorded of utility")

@@ -13,6 +13,7 @@ from markupsafe import escape
 _SCALE_WIDTH = 360
 _SCALE_LEFT, _SCALE_RIGHT = 14, 346
 _STRIP_WIDTH, _STRIP_PAD = 176, 8
+_FARTHEST = 1.0  # beyond this from 0 and 1 the line is cut, or its words would meet
 _LIGHT = (
     "text{font-family:'Libertinus Serif';fill:#5c5953}.strong{fill:#1c1b19;font-weight:bold}"
     ".axis{stroke:#dedad1}.tick{stroke:#5c5953}.allowed,.band{fill:#cdebe2}"
@@ -47,10 +48,10 @@ def influence_scale(influence: Mapping[str, Any], limit: float | None) -> Drawin
     """Draw the remaining influence on the line from "never saw the data" (0) to "as before" (1)."""
     value, lower, upper = influence["value"], influence["lower"], influence["upper"]
     ends = [end for end in (value, lower, upper) if end is not None]
-    low, high = min(-0.25, *ends), max(1.15, *ends)
+    low, high = max(min(-0.25, *ends), -_FARTHEST), min(max(1.15, *ends), 1 + _FARTHEST)
 
     def x(position: float) -> float:
-        share = (position - low) / (high - low)
+        share = (min(max(position, low), high) - low) / (high - low)
         return float(round(_SCALE_LEFT + share * (_SCALE_RIGHT - _SCALE_LEFT), 1))
 
     parts = [f'<line class="axis" x1="{x(low)}" x2="{x(high)}" y1="46" y2="46" stroke-width="2"/>']
@@ -159,7 +160,8 @@ def _diamond(x: float, y: float = 14) -> str:
 
 
 def _influence_words(influence: Mapping[str, Any], limit: float | None) -> str:
-    bound = f", at most {influence['upper']:.2f}" if influence["upper"] is not None else ""
+    lower, upper = influence["lower"], influence["upper"]
+    bound = "" if None in (lower, upper) else f", between {lower:.2f} and {upper:.2f}"
     allowed = f"; the policy allows at most {limit:g}" if limit is not None else ""
     return f"Remaining influence {influence['value']:.2f}{bound}{allowed}"
 

@@ -14,8 +14,8 @@ from service.pages.blocks import (
     heading,
     paragraph,
     soft,
+    spans,
     strong,
-    styled,
 )
 from service.pages.view import View
 
@@ -89,11 +89,7 @@ def _influence(view: View) -> list[Block]:
         why = "no part of the audit could compute it" if view.audit else "nothing was measured"
         told = f"No remaining influence is given: {why}."
         return [paragraph(told)]
-    what: list[Any] = ["of the samples’ influence remains"]
-    if influence.get("upper") is not None:
-        sure = round(100 * influence.get("confidence", 0.95))
-        upper = strong(formats.share(max(influence["upper"], 0.0)))
-        what += [f"; with {sure} % confidence at most ", upper]
+    value, what = _placed(influence)
     svg, alt = charts.influence_scale(influence, view.limit)
     shaded = (
         " The shaded range is what the policy allows for the upper bound."
@@ -103,8 +99,8 @@ def _influence(view: View) -> list[Block]:
     return [
         {
             "kind": "one",
-            "value": formats.share(influence["value"]),
-            "text": [span if isinstance(span, dict) else styled("", span) for span in what],
+            "value": value,
+            "text": spans(what),
             "svg": svg,
             "alt": alt,
         },
@@ -115,6 +111,21 @@ def _influence(view: View) -> list[Block]:
             small=True,
         ),
     ]
+
+
+def _placed(influence: Any) -> tuple[str, Text]:  # noqa: ANN401 - JSON
+    """Return the one number and its sentence; no number where the interval holds both ends."""
+    lower, upper = influence.get("lower"), influence.get("upper")
+    if lower is not None and upper is not None and lower <= 0 and upper >= 1:
+        ends = f"{formats.share(lower)} to {formats.share(upper)}"
+        told = f"The interval ({ends}) holds both 0 and 1: this audit cannot place the model."
+        return "Not resolved", told
+    what: list[Any] = ["of the samples’ influence remains"]
+    if upper is not None:
+        sure = round(100 * influence.get("confidence", 0.95))
+        at_most = strong(formats.share(max(upper, 0.0)))
+        what += [f"; with {sure} % confidence at most ", at_most]
+    return formats.share(influence["value"]), what
 
 
 def _notices(view: View) -> list[Block]:

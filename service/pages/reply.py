@@ -60,6 +60,7 @@ def reply(statement: Json) -> list[str]:
         _outcome(view),
         *_place(view),
         _remains(view.predicate["residual_copies"]),
+        *(f"Please note: {told}" for told in view.predicate.get("notices", ())),
         f"What this does not tell you. {_ALL}",
         record,
     ]

@@ -82,9 +82,20 @@ def test_what_a_later_audit_adds_still_fits_and_is_shown(
     )
     predicate["audit"]["drift"] = [{"scope": "class", "outcome": "PASS", "reason": "small drift"}]
     predicate["qualification"] = {"id": "q-77", "kinds": {"class": {"trials": 10, "passes": 9}}}
+    predicate["notices"] = ["two copies are left"]
+    predicate["something_else"] = {"word": "sphinx"}
     assert errors(statement) == []
     html = SignedFile(sign_statement(statement, signer).envelope, {}).page.html
-    for shown in ("0.123", "Unheard-of metric", "0.456", "at: 0.010", "small drift", "q-77"):
+    for shown in (
+        "two copies are left",
+        "sphinx",
+        "0.123",
+        "Unheard-of metric",
+        "0.456",
+        "at: 0.010",
+        "small drift",
+        "q-77",
+    ):
         assert shown in html
     assert "passes" in html
 

@@ -98,6 +98,14 @@ def test_a_qualified_reply_tells_how_often_the_trials_went_well(
     )
 
 
+def test_what_must_be_known_before_the_figures_is_in_the_reply_too(
+    report_context: ReportContext,
+) -> None:
+    statement = build_statement(report_context)
+    statement["predicate"]["notices"] = ["Two copies are left."]
+    assert "Please note: Two copies are left." in reply(statement)
+
+
 def test_a_late_reply_admits_it(report_context: ReportContext) -> None:
     due = report_context.subject.received_at
     late = replace(report_context.subject, due_at=due)

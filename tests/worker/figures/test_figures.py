@@ -76,6 +76,7 @@ def result() -> dict[str, Any]:
                 "target": 0.8,
             },
             "spectra": {"retain": models, "forget": models},
+            "sweep": {"k": 8, "original": [0.5, 0.9, 1], "candidate": [0.2] * 9, "reference": [1]},
             "projection": {
                 "original": sides,
                 "candidate": sides,
@@ -97,6 +98,7 @@ def test_every_figure_is_drawn_once_with_words_and_numbers() -> None:
         "projection",
         "relearning",
         "spectra",
+        "sweep",
     ]
     for figure in figures:
         assert ET.fromstring(figure.svg).tag.endswith("svg")  # noqa: S314 - our own bytes
