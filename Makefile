@@ -1,10 +1,10 @@
-# Five verbs. Only Python >= 3.11, pip and make are needed; everything else comes from the package index.
+# The verbs of the project. Only Python >= 3.11, pip and make are needed; everything else comes from the package index.
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format clean bench-calibration bench-methods
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,12 @@ check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
+	$(BIN)/python -m benchmarks.calibration
+
+bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
+	$(BIN)/python -m benchmarks.methods
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info

@@ -40,7 +40,7 @@ from unlearning.calibration.suspects import RETRAINED
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 BENCHES = {"digits": digits, "letters": letters}
-DRAWS: dict[Scope, int] = {"class": 18, "instance": 9}
+DRAWS: dict[Scope, int] = {"class": 10, "instance": 4}
 """Draws of each data set by scope: the stated subset."""
 FIRST_SEED = 70_000
 """Seeds of the calibration; no choice of a rule may ever look at seeds from here on."""

@@ -47,7 +47,8 @@ FIRST_SEED = 80_000
 METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "retrain": ("retrain", {}),
     "muda": ("muda", {}),
-    "muda, plain (beta=0)": ("muda", {"beta": 0.0}),
+    "muda, old last stage": ("muda", {"restart_last_stage": False}),
+    "muda, plain": ("muda", {"beta": 0.0, "restart_last_stage": False}),
     "distilled_recovery": ("distilled_recovery", {}),
     "distilled_recovery, all fresh": (
         "distilled_recovery",

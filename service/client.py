@@ -14,12 +14,7 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from service.client_errors import (
-    ExpungeProblem,
-    WaitTimeout,
-    no_answer,
-    raise_for_problem,
-)
+from service.client_errors import ExpungeProblem, WaitTimeout, no_answer, raise_for_problem
 from service.event_stream import Event, parse_events
 
 __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
@@ -27,6 +22,7 @@ __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "
 ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
 PAGE = "text/html"
+PDF = "application/pdf"
 Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress"})
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
@@ -235,12 +231,19 @@ class ExpungeClient:
         return resource
 
     def report(self, key: str, accept: str = STATEMENT, *, kind: str = "request") -> Any:  # noqa: ANN401
-        """Return a report: the statement as a dict, the page as text, or the envelope's bytes."""
+        """Return a report: the statement as a dict, the page as text, envelope or PDF as bytes."""
         url = f"/v1/{_COLLECTIONS[kind]}/{key}/report"
         response = self._request("GET", url, headers={"Accept": accept})
         if accept == STATEMENT:
             return response.json()
         return response.text if accept == PAGE else response.content
+
+    def report_file(self, key: str, name: str) -> bytes:
+        """Return a request's `reply`, or its report's `bundle` or list of `renderings`."""
+        url = f"/v1/{_COLLECTIONS['request']}/{key}"
+        if name != "reply":
+            url = self._request("GET", f"{url}/report").headers["content-location"]
+        return self._request("GET", f"{url}/{name}").content
 
     def jwks(self) -> Json:
         """Return the public keys."""

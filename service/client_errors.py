@@ -30,12 +30,16 @@ class WaitTimeout(TimeoutError):
 
 
 def no_answer(error: httpx2.TransportError) -> ExpungeProblem:
-    """Return the problem of a service that does not answer."""
+    """Return the problem of a service that cannot be reached."""
     return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})
 
 
 def raise_for_problem(response: httpx2.Response) -> None:
-    """Raise ExpungeProblem when an answer is a refusal or a failure."""
+    """Raise what a response says is wrong; return where nothing is.
+
+    Raises:
+        ExpungeProblem: The service refused or failed.
+    """
     if response.status_code < 400:
         return
     response.read()

@@ -1,6 +1,7 @@
 """Serve stored files: ETag, one range, digests (RFC 9110, RFC 9530)."""
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -52,6 +53,11 @@ def weights_response(
     body = _read(storage, key, start, end)
     status = 200 if span is None else 206
     return StreamingResponse(body, status, headers, media_type=WEIGHTS_TYPE)
+
+
+def content_digest(body: bytes) -> str:
+    """Return the value of Content-Digest for a whole body."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -24,9 +24,11 @@ from service.openapi import install_openapi
 from service.routes import (
     audits,
     datasets,
+    log,
     models,
     public,
     qualifications,
+    renderings,
     reports,
     request_audits,
     requests,
@@ -36,6 +38,20 @@ from service.storage import Storage
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _log = structlog.get_logger("service.http")
+
+
+_ROUTES = (
+    public,
+    datasets,
+    models,
+    qualifications,
+    requests,
+    request_audits,
+    audits,
+    reports,
+    renderings,
+    log,
+)
 
 
 class StaleSchema(RuntimeError):
@@ -71,17 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
         redirect_slashes=False,
     )
-    interface = (
-        public,
-        datasets,
-        models,
-        qualifications,
-        requests,
-        request_audits,
-        audits,
-        reports,
-    )
-    for module in interface:
+    for module in _ROUTES:
         app.include_router(module.router)
     problems.install(app)
     install_openapi(app)

@@ -16,7 +16,10 @@ _TAGS = [
         "name": "qualifications",
         "description": "Try a method on a model, so that erasures need no references.",
     },
-    {"name": "reports", "description": "Signed reports and their figures."},
+    {
+        "name": "reports",
+        "description": "Signed reports, what is made from them, the audit log.",
+    },
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
 _SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)

@@ -148,6 +148,7 @@ def _lineage(context: ReportContext) -> dict[str, Any]:
             "id": str(context.model_id),
             "name": context.model_name,
             "architecture": context.architecture,
+            **context.network,
         },
         "dataset": {
             "id": str(context.dataset_id),

@@ -9,12 +9,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli.connection import connect
 from service.cli.output import CommandFailed, Exit, Output
-from service.client import ENVELOPE, PAGE, STATEMENT, ExpungeClient
+from service.client import ENVELOPE, PAGE, PDF, STATEMENT, ExpungeClient
 
 POLL_S = 1.0
 NEWEST = 50
 CLOSED = frozenset({"completed", "cancelled", "rejected", "failed"})
-MEDIA_TYPES = {"html": PAGE, "dsse": ENVELOPE, "json": STATEMENT}
+MEDIA_TYPES = {"html": PAGE, "dsse": ENVELOPE, "json": STATEMENT, "pdf": PDF}
 
 Json = dict[str, Any]
 
@@ -115,6 +115,8 @@ def report(request_id: UUID, form: str, url: str | None, key: str | None) -> byt
     import json
 
     with connect(url, key) as client:
+        if form not in MEDIA_TYPES:
+            return client.report_file(str(request_id), form)
         content = client.report(str(request_id), MEDIA_TYPES[form])
     if isinstance(content, bytes):
         return content

@@ -28,6 +28,13 @@ class Format(StrEnum):
     HTML = "html"
     DSSE = "dsse"
     JSON = "json"
+    PDF = "pdf"
+    REPLY = "reply"
+    BUNDLE = "bundle"
+    RENDERINGS = "renderings"
+
+
+_SUFFIXES = {"dsse": "dsse.json", "reply": "txt", "bundle": "zip", "renderings": "dsse.json"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -187,10 +194,15 @@ def report(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a request's signed report into a file."""
+    """Fetch a request's signed report into a file, or what is made from it.
+
+    html, pdf: to read. dsse: the signed envelope. json: its statement. reply: a letter to the
+    person. bundle: a zip to redo the audit with. renderings: signed digests of page and PDF.
+    """
     from service.cli import calls
 
-    path = to or Path(f"report-{request_id}.{'dsse.json' if form == Format.DSSE else form.value}")
+    kind = form.value if form in {Format.REPLY, Format.BUNDLE, Format.RENDERINGS} else "report"
+    path = to or Path(f"{kind}-{request_id}.{_SUFFIXES.get(form.value, form.value)}")
     path.write_bytes(calls.report(request_id, form.value, url, key))
     output = Output(as_json=as_json)
     output.document({"path": str(path), "format": form.value})
@@ -198,7 +210,10 @@ def report(
 
 
 def verify(context: typer.Context) -> None:
-    """Check a report's signature and files, without the service: report.dsse.json --jwks FILE …."""
+    """Check a report's signature and files, without the service: report.dsse.json --jwks FILE ….
+
+    `--help` after the command lists the checks.
+    """
     from service import verify as verifier
 
     raise typer.Exit(verifier.main(context.args))

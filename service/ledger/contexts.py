@@ -181,6 +181,12 @@ def _origin(scene: _Scene) -> dict[str, Any]:
         "model_id": model.id,
         "model_name": model.name,
         "architecture": model.architecture,
+        "network": {
+            "architecture_kwargs": model.architecture_kwargs,
+            "preprocessing": model.preprocessing,
+            "classifier": model.classifier,
+            "num_classes": len(dataset.class_names),
+        },
         "recipe": model.recipe,
         "recipe_digest": model.recipe_digest,
         "dataset_id": dataset.id,

@@ -4,7 +4,7 @@ No field holds a sample id, an ordinal or a position.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -94,6 +94,8 @@ class ReportContext:
     where nobody compared pixels, all is where nobody looked.
     `of_request`: {id, purpose, verdict, report_sha256, comparison}, the closed request that an
     audit upgrades or reproduces; `comparison` as `service.ledger.comparison.compare` gives it.
+    `network` is what builds the network besides its architecture's name: {architecture_kwargs,
+    preprocessing, classifier, num_classes}.
     """
 
     tenant_id: uuid.UUID
@@ -132,6 +134,7 @@ class ReportContext:
     near_duplicates: dict[str, int | None] | None = None
     qualification: dict[str, Any] | None = None
     of_request: dict[str, Any] | None = None
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -57,20 +57,23 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
         ordinals |= included
     refuse_emptying(session, model, ordinals)
     request = _new_request(session, caller, order, len(ordinals))
-    session.add(request)
-    session.flush()
+    _keep_samples(session, request, ordinals)
     left = copies - included
     add_copies(session, request, left | in_holdout, len(included))
-    samples = RequestSamples(
-        request_id=request.id, tenant_id=caller.tenant_id, ordinals=pack(ordinals)
-    )
-    session.add(samples)
     total = add_erased(session, model.dataset_id, ordinals)
     facts = {"samples": len(ordinals), "commitment": request.commitment_root, "erased": total}
     facts |= {"equal_copies_included": len(included), "equal_copies_left": len(left)}
     record(session, request, "received", caller.actor, **facts)
     plan_run(session, model.id)
     return request
+
+
+def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) -> None:
+    session.add(request)
+    session.flush()
+    session.add(
+        RequestSamples(request_id=request.id, tenant_id=request.tenant_id, ordinals=pack(ordinals))
+    )
 
 
 def cancel_request(session: Session, caller: Caller, request_id: uuid.UUID) -> DeletionRequest:

@@ -8,7 +8,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,24 +15,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from service.pages import charts
+from service.pages.outline import FOOTER, outline
+from service.pages.view import VERDICTS
 
-_SVG = "image/svg+xml"
-_IMAGE_TYPES = frozenset({_SVG, "image/png"})
-VERDICTS = {
-    "PASS": ("good", "Passed the audit"),
-    "QUALIFIED": ("calm", "Done by a method that passed trials"),
-    "NOTHING_TO_REMOVE": ("calm", "Nothing measurable to remove"),
-    "RETRAINED": ("calm", "Retrained without the data"),
-    "INCONCLUSIVE": ("open", "Not settled"),
-    "FAIL": ("bad", "Failed the audit"),
-}
-_CONTROL_NAMES = {
-    "untouched": "the model before, unchanged",
-    "head_masked": "its last layer masked",
-    "head_refitted": "its last layer refitted",
-    "channels_rescaled": "its channels rescaled",
-}
+__all__ = ["VERDICTS", "Page", "content_security_policy", "render_report"]
+
+_IMAGE_TYPES = frozenset({"image/svg+xml", "image/png"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ class Page:
 def render_report(
     statement: Mapping[str, Any], keyid: str, figures: Mapping[str, bytes] | None = None
 ) -> Page:
-    """Render a report.
+    """Render a report; the same statement and figures give the same bytes.
 
     Args:
         statement: The verified statement.
@@ -55,29 +42,25 @@ def render_report(
         figures: Content by SHA-256. A figure whose content is missing or has another digest is
             shown as its table only, and the page says so.
     """
-    predicate = statement["predicate"]
-    tone, title = VERDICTS.get(predicate["verdict"], ("open", predicate["verdict"]))
+    contents, report = figures or {}, outline(statement, keyid)
+    return render_page("report.html", report=report, footer=FOOTER, source=_sources(contents))
+
+
+def render_page(template: str, **values: Any) -> Page:  # noqa: ANN401 - a template's variables
+    """Render a template with the package's style sheet and a policy that fits it."""
     css = _style()
     policy = content_security_policy(css)
-    html = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            subject=statement["subject"][0],
-            p=predicate,
-            keyid=keyid,
-            tone=tone,
-            verdict_title=title,
-            figures=[_figure(figure, figures or {}) for figure in predicate["figures"]],
-            css=Markup(css),  # noqa: S704 - the package's own style sheet
-            csp=policy,
-            limit=_limit(predicate),
-            charts=charts,
-            control_names=_CONTROL_NAMES,
-            tone_of=lambda verdict: VERDICTS.get(verdict, ("open", ""))[0],
-        )
-    )
+    style = Markup(css)  # noqa: S704 - the package's own style sheet
+    html = _environment().get_template(template).render(css=style, csp=policy, **values)
     return Page(html, policy)
+
+
+def trusted_figure(contents: Mapping[str, bytes], sha256: str, media_type: str) -> bytes | None:
+    """Return a figure's content if it is at hand, of a known kind and has its recorded digest."""
+    content = contents.get(sha256)
+    if content is None or media_type not in _IMAGE_TYPES:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 
 def content_security_policy(css: str) -> str:
@@ -89,24 +72,19 @@ def content_security_policy(css: str) -> str:
     )
 
 
-def _figure(figure: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return a figure with its content as a data URI, or without where it can't be trusted.
+def _sources(contents: Mapping[str, bytes]) -> Any:  # noqa: ANN401 - a template's function
+    """Return a function that gives a figure as a data URI, or None where it can't be trusted.
 
     An SVG inside an `img` can neither run scripts nor load anything.
     """
-    content = contents.get(figure["sha256"])
-    media_type = figure.get("media_type") or _SVG
-    known = content is not None and hashlib.sha256(content).hexdigest() == figure["sha256"]
-    source = None
-    if content is not None and known and media_type in _IMAGE_TYPES:
-        source = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-    return {**figure, "source": source}
 
+    def source(figure: Mapping[str, Any]) -> str | None:
+        content = trusted_figure(contents, figure["sha256"], figure["media_type"])
+        if content is None:
+            return None
+        return f"data:{figure['media_type']};base64,{base64.b64encode(content).decode()}"
 
-def _limit(predicate: Mapping[str, Any]) -> float | None:
-    document = predicate["policy"].get("document") or {}
-    limit = document.get("influence", {}).get("limit")
-    return float(limit) if limit is not None else None
+    return source
 
 
 @cache
@@ -123,50 +101,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {
-        "number": _number,
-        "signed": lambda value: _number(value) if value is None or value < 0 else f"+{value:.3f}",
-        "seconds": _seconds,
-        "day": _day,
-        "moment": _moment,
-        "short": lambda digest: f"{digest[:12]}…" if digest and len(digest) > 14 else digest or "–",
-        "words": lambda name: str(name).replace("_", " "),
-    }
+    environment.filters["drawn"] = Markup  # what charts drew; every word in it was escaped
     return environment
-
-
-def _number(value: object) -> str:
-    """Write a number with at most four significant digits; anything else as it is."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    if isinstance(value, float):
-        digits = 3 if abs(value) < 10 else 1
-        text = f"{value:.{digits}f}" if 0.001 <= abs(value) < 1e5 or not value else f"{value:.3g}"
-        return text.replace("-", "−")
-    return str(value)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    if value < 120:
-        return f"{value:.1f} s"
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h"
-
-
-def _day(text: str | None) -> str:
-    if not text:
-        return "–"
-    return f"{datetime.fromisoformat(text):%d %b %Y}".lstrip("0").replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _moment(text: str | None) -> str:
-    if not text:
-        return "–"
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M} UTC"

@@ -1,17 +1,28 @@
-"""Small drawings of a report's numbers as SVG: the page's style sheet colours them.
+"""Small drawings of a report's numbers as SVG: a page's style sheet colours them.
 
-Every number drawn here also stands in the page's text or tables.
+Every number drawn here also stands in the text or the tables. :func:`standalone` gives a drawing
+colours of its own, for the PDF. Whatever is not a number of ours is escaped.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 _SCALE_WIDTH = 360
 _SCALE_LEFT, _SCALE_RIGHT = 14, 346
 _STRIP_WIDTH, _STRIP_PAD = 176, 8
+_FARTHEST = 1.0  # beyond this from 0 and 1 the line is cut, or its words would meet
+_LIGHT = (
+    "text{font-family:'Libertinus Serif';fill:#5c5953}.strong{fill:#1c1b19;font-weight:bold}"
+    ".axis{stroke:#dedad1}.tick{stroke:#5c5953}.allowed,.band{fill:#cdebe2}"
+    ".limit{stroke:#007a59;stroke-dasharray:3 2}.candidate{fill:#0072b2;stroke:#0072b2}"
+    ".span{stroke:#0072b2}.original{fill:#ffffff;stroke:#b36b00}.mean{stroke:#007a59}"
+    ".icon{fill:none;stroke-width:2.2;stroke-linecap:round;stroke-linejoin:round}"
+)
+_TONES = {"good": "#00704f", "bad": "#b34700", "open": "#8a5a00", "calm": "#005f95"}
+Drawing = tuple[str, str]
 _ICONS = {
     "good": '<circle cx="12" cy="12" r="10"/><path d="m7.5 12.4 3 3 6-6.6"/>',
     "bad": '<path d="M12 2.5 22 20.5H2z"/><path d="M12 9.5v5M12 17.3v.2"/>',
@@ -21,22 +32,26 @@ _ICONS = {
 }
 
 
-def icon(tone: str) -> Markup:
+def icon(tone: str) -> str:
     """Return the verdict's sign; its shape differs by tone, so colour is never alone."""
-    body = _ICONS[tone]
-    return Markup('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{}</svg>').format(
-        Markup(body)  # noqa: S704 - a constant of this module
-    )
+    return f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{_ICONS[tone]}</svg>'
 
 
-def influence_scale(influence: Mapping[str, Any], limit: float | None) -> Markup:
+def standalone(svg: str, tone: str = "calm") -> str:
+    """Return a drawing that needs no style sheet around it."""
+    style = f"<style>{_LIGHT}.icon{{stroke:{_TONES[tone]}}}</style>"
+    opening, _, rest = svg.partition(">")
+    return f'{opening} xmlns="http://www.w3.org/2000/svg"><g>{style}{rest[:-6]}</g></svg>'
+
+
+def influence_scale(influence: Mapping[str, Any], limit: float | None) -> Drawing:
     """Draw the remaining influence on the line from "never saw the data" (0) to "as before" (1)."""
     value, lower, upper = influence["value"], influence["lower"], influence["upper"]
     ends = [end for end in (value, lower, upper) if end is not None]
-    low, high = min(-0.25, *ends), max(1.15, *ends)
+    low, high = max(min(-0.25, *ends), -_FARTHEST), min(max(1.15, *ends), 1 + _FARTHEST)
 
     def x(position: float) -> float:
-        share = (position - low) / (high - low)
+        share = (min(max(position, low), high) - low) / (high - low)
         return float(round(_SCALE_LEFT + share * (_SCALE_RIGHT - _SCALE_LEFT), 1))
 
     parts = [f'<line class="axis" x1="{x(low)}" x2="{x(high)}" y1="46" y2="46" stroke-width="2"/>']
@@ -57,10 +72,11 @@ def influence_scale(influence: Mapping[str, Any], limit: float | None) -> Markup
             f'<line class="span" x1="{x(lower)}" x2="{x(upper)}" y1="46" y2="46" stroke-width="4"/>'
         )
     parts.append(f'<circle class="candidate" cx="{x(value)}" cy="46" r="6"/>')
-    return _svg("scale", _SCALE_WIDTH, 92, "".join(parts), _influence_words(influence, limit))
+    alt = _influence_words(influence, limit)
+    return _svg("scale", _SCALE_WIDTH, 92, "".join(parts), alt), alt
 
 
-def metric_strip(metric: Mapping[str, Any]) -> Markup:
+def metric_strip(metric: Mapping[str, Any]) -> str | None:
     """Draw one metric: references as a band of two standard deviations, original, candidate."""
     references = metric.get("references")
     interval = metric.get("interval")
@@ -71,7 +87,7 @@ def metric_strip(metric: Mapping[str, Any]) -> Markup:
         points += [references["mean"] - spread, references["mean"] + spread]
     known = [point for point in points if point is not None]
     if not known:
-        return Markup("")
+        return None
     low, high = min(known), max(known)
     width = (high - low) or 1.0
 
@@ -99,11 +115,11 @@ def metric_strip(metric: Mapping[str, Any]) -> Markup:
     return _svg("strip", _STRIP_WIDTH, 28, "".join(parts), None)
 
 
-def timeline(moments: Iterable[tuple[str, str | None]]) -> Markup:
+def timeline(moments: Iterable[tuple[str, str | None]]) -> Drawing | None:
     """Draw named moments (ISO 8601) along one line in proportion to time."""
     known = [(name, datetime.fromisoformat(time)) for name, time in moments if time]
     if len(known) < 2:
-        return Markup("")
+        return None
     first, last = min(time for _, time in known), max(time for _, time in known)
     length = (last - first).total_seconds() or 1.0
     parts = ['<line class="axis" x1="20" x2="620" y1="40" y2="40" stroke-width="2"/>']
@@ -118,10 +134,10 @@ def timeline(moments: Iterable[tuple[str, str | None]]) -> Markup:
             _text(place, 27 if above else 75, f"{time:%d %b %Y}".lstrip("0"), anchor),
         ]
     words = "; ".join(f"{name} {time:%d %B %Y}" for name, time in known)
-    return _svg("timeline", 640, 82, "".join(parts), words)
+    return _svg("timeline", 640, 82, "".join(parts), words), words
 
 
-def legend() -> Markup:
+def legend() -> list[dict[str, str]]:
     """Explain the signs of :func:`metric_strip`."""
     candidate = '<circle class="candidate" cx="11" cy="7" r="4.5"/>'
     band = (
@@ -133,12 +149,7 @@ def legend() -> Markup:
         (_diamond(11, 7), "model before"),
         (band, "models that never saw the data: mean ± 2 standard deviations"),
     )
-    items = (
-        f'<li><svg viewBox="0 0 22 14" aria-hidden="true">{sign}</svg>{words}</li>'
-        for sign, words in signs
-    )
-    text = f'<ul class="legend">{"".join(items)}</ul>'
-    return Markup(text)  # noqa: S704 - constants of this function
+    return [{"svg": _svg("sign", 22, 14, sign, None), "text": words} for sign, words in signs]
 
 
 def _diamond(x: float, y: float = 14) -> str:
@@ -149,7 +160,8 @@ def _diamond(x: float, y: float = 14) -> str:
 
 
 def _influence_words(influence: Mapping[str, Any], limit: float | None) -> str:
-    bound = f", at most {influence['upper']:.2f}" if influence["upper"] is not None else ""
+    lower, upper = influence["lower"], influence["upper"]
+    bound = "" if None in (lower, upper) else f", between {lower:.2f} and {upper:.2f}"
     allowed = f"; the policy allows at most {limit:g}" if limit is not None else ""
     return f"Remaining influence {influence['value']:.2f}{bound}{allowed}"
 
@@ -161,7 +173,6 @@ def _text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
     )
 
 
-def _svg(kind: str, width: int, height: int, body: str, words: str | None) -> Markup:
+def _svg(kind: str, width: int, height: int, body: str, words: str | None) -> str:
     role = f'role="img" aria-label="{escape(words)}"' if words else 'aria-hidden="true"'
-    text = f'<svg class="{kind}" viewBox="0 0 {width} {height}" {role}>{body}</svg>'
-    return Markup(text)  # noqa: S704 - numbers, and words that were escaped above
+    return f'<svg class="{kind}" viewBox="0 0 {width} {height}" {role}>{body}</svg>'

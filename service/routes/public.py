@@ -1,6 +1,5 @@
 """What needs no key: health, public keys, the verifier."""
 
-from importlib.resources import files
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -8,11 +7,13 @@ from fastapi.responses import PlainTextResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from service import renderings
 from service.broker import broker_ready
 from service.dependencies import Parts, PartsDep
 from service.problems import problem_responses
 from service.resources import Health, Readiness
 
+SCHEMA_TYPE = "application/schema+json"
 router = APIRouter(tags=["public"], responses=problem_responses())
 
 
@@ -55,9 +56,19 @@ def public_keys(parts: PartsDep, response: Response) -> dict[str, Any]:
 )
 def verifier() -> PlainTextResponse:
     """Return the program that verifies a report without this service's software."""
-    source = files("service").joinpath("verify.py").read_text(encoding="utf-8")
     headers = {"Content-Disposition": 'attachment; filename="verify.py"'}
-    return PlainTextResponse(source, headers=headers, media_type="text/x-python")
+    return PlainTextResponse(renderings.verifier(), headers=headers, media_type="text/x-python")
+
+
+@router.get(
+    "/v1/report-schema",
+    summary="The JSON Schema of a report",
+    response_class=Response,
+    responses={200: {"content": {SCHEMA_TYPE: {}}, "description": "JSON Schema 2020-12."}},
+)
+def report_schema() -> Response:
+    """Return the schema that every report's statement fits."""
+    return Response(renderings.schema(), media_type=SCHEMA_TYPE)
 
 
 def _database_answers(parts: Parts) -> bool:

@@ -1,8 +1,5 @@
-"""Serve signed reports as envelope, statement or page, and their figures."""
+"""Serve signed reports as envelope, statement, page or PDF, and their figures."""
 
-import base64
-import hashlib
-import json
 import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from service import ledger, tables
 from service.dependencies import GuardedRoute, Parts, PartsDep, scope
-from service.downloads import matches
+from service.downloads import content_digest, matches
 from service.errors import NotFound, ServiceError
 from service.ledger import Caller
 from service.negotiation import choose
-from service.pages import render_report
 from service.problems import problem_responses
+from service.renderings import SignedFile
 from service.signing import PAYLOAD_TYPE
 from service.storage import Storage, StorageError
 
@@ -26,15 +23,16 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
-ENVELOPE, STATEMENT, PAGE = PAYLOAD_TYPE, "application/json", "text/html"
-OFFERED = (STATEMENT, ENVELOPE, PAGE)
+ENVELOPE, STATEMENT, PAGE, PDF = PAYLOAD_TYPE, "application/json", "text/html", "application/pdf"
+OFFERED = (STATEMENT, ENVELOPE, PAGE, PDF)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The signed envelope (DSSE), the statement in it, or a page made from it.",
+        "description": "The signed envelope (DSSE), its statement, or a page or PDF made from it.",
         "content": {
             ENVELOPE: {"schema": {"type": "object"}},
             STATEMENT: {"schema": {"type": "object"}},
             PAGE: {"schema": {"type": "string"}},
+            PDF: {"schema": {"type": "string", "format": "binary"}},
         },
     },
     304: {"description": "You have it already."},
@@ -57,11 +55,11 @@ def get_request_report(
     accept: AcceptHeader = None,
     if_none_match: AcceptHeader = None,
 ) -> Response:
-    """Return the report by `Accept`: envelope, statement or page."""
+    """Return the report by `Accept`: envelope, statement, page or PDF."""
 
     def find(session: Session) -> tables.Report:
         ledger.get_request(session, caller, request_id)
-        return _ready(lambda: ledger.report_of_request(session, caller, request_id))
+        return ready(lambda: ledger.report_of_request(session, caller, request_id))
 
     return _answer(parts, find, accept, if_none_match)
 
@@ -79,11 +77,11 @@ def get_audit_report(
     accept: AcceptHeader = None,
     if_none_match: AcceptHeader = None,
 ) -> Response:
-    """Return the report by `Accept`: envelope, statement or page."""
+    """Return the report by `Accept`: envelope, statement, page or PDF."""
 
     def find(session: Session) -> tables.Report:
         ledger.get_audit(session, caller, audit_id)
-        return _ready(lambda: ledger.report_of_audit(session, caller, audit_id))
+        return ready(lambda: ledger.report_of_audit(session, caller, audit_id))
 
     return _answer(parts, find, accept, if_none_match)
 
@@ -98,7 +96,7 @@ def get_report(
     accept: AcceptHeader = None,
     if_none_match: AcceptHeader = None,
 ) -> Response:
-    """Return the report by `Accept`: envelope, statement or page."""
+    """Return the report by `Accept`: envelope, statement, page or PDF."""
     return _answer(
         parts,
         lambda session: ledger.get_report(session, caller, report_id),
@@ -132,7 +130,23 @@ def get_figure(report_id: uuid.UUID, name: str, caller: Reader, parts: PartsDep)
     return Response(content, headers=headers, media_type=figure["media_type"])
 
 
-def _ready(find: Callable[[], tables.Report]) -> tables.Report:
+def signed_file(storage: Storage, report: tables.Report) -> SignedFile:
+    """Return a report with its figures; one that is gone is left out, and renderings say so."""
+    found = {}
+    for figure in report.figures:
+        try:
+            found[figure["sha256"]] = storage.read_bytes(figure["uri"])
+        except StorageError:
+            continue
+    return SignedFile(report.envelope, found)
+
+
+def ready(find: Callable[[], tables.Report]) -> tables.Report:
+    """Return a report that exists.
+
+    Raises:
+        ServiceError: ``report_not_ready``: the work has not closed.
+    """
     try:
         return find()
     except NotFound as error:
@@ -149,44 +163,31 @@ def _answer(
     media_type = choose(accept, OFFERED)
     with parts.database.read() as session:
         report = find(session)
-    kind = {ENVELOPE: "dsse", STATEMENT: "statement", PAGE: "page"}[media_type]
+    kind = {ENVELOPE: "dsse", STATEMENT: "statement", PAGE: "page", PDF: "pdf"}[media_type]
+    own = f"/v1/reports/{report.id}"
     etag = f'"{report.sha256}-{kind}"'
     headers = {
         "ETag": etag,
         "Vary": "Accept",
         "Cache-Control": "private, no-cache",
-        "Content-Location": f"/v1/reports/{report.id}",
+        "Content-Location": own,
+        "Link": f'<{own}/renderings>; rel="describedby", <{own}/bundle>; rel="item"',
     }
     if matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    body, extra = _represent(parts.storage, report, media_type)
-    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    headers |= {"Content-Digest": f"sha-256=:{digest}:", **extra}
+    body, extra = _represent(signed_file(parts.storage, report), report.id, media_type)
+    headers |= {"Content-Digest": content_digest(body), **extra}
     return Response(body, headers=headers, media_type=media_type)
 
 
-def _represent(
-    storage: Storage, report: tables.Report, media_type: str
-) -> tuple[bytes, dict[str, str]]:
-    """Return the body and its own headers; statement and page come from the envelope alone."""
+def _represent(report: SignedFile, key: uuid.UUID, media_type: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and its own headers; all but the envelope come from the envelope alone."""
     if media_type == ENVELOPE:
-        name = f'attachment; filename="report-{report.id}.dsse.json"'
+        name = f'attachment; filename="report-{key}.dsse.json"'
         return report.envelope, {"Content-Disposition": name}
-    envelope = json.loads(report.envelope)
-    payload = base64.b64decode(envelope["payload"])
     if media_type == STATEMENT:
-        return payload, {}
-    keyid = envelope["signatures"][0]["keyid"]
-    page = render_report(json.loads(payload), keyid, _figures(storage, report))
-    return page.html.encode(), {"Content-Security-Policy": page.content_security_policy}
-
-
-def _figures(storage: Storage, report: tables.Report) -> dict[str, bytes]:
-    """Return figures by digest; one that is gone is left out, and the page says so."""
-    found = {}
-    for figure in report.figures:
-        try:
-            found[figure["sha256"]] = storage.read_bytes(figure["uri"])
-        except StorageError:
-            continue
-    return found
+        return report.payload, {}
+    if media_type == PDF:
+        return report.pdf, {"Content-Disposition": f'inline; filename="report-{key}.pdf"'}
+    policy = report.page.content_security_policy
+    return report.page.html.encode(), {"Content-Security-Policy": policy}

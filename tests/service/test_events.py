@@ -21,6 +21,10 @@ def audit(percent: int, status: str = "in_progress", verdict: str | None = None)
         {
             "id": KEY,
             "model_id": KEY,
+            "purpose": "external",
+            "request_id": None,
+            "comparison": None,
+            "level": "references",
             "base_version": 1,
             "label": "vendor",
             "status": status,

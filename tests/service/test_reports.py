@@ -13,6 +13,7 @@ import pytest
 from service.errors import ServiceError
 from service.ledger.report_context import ReportContext, SubjectFacts
 from service.pages import VERDICTS, content_security_policy, render_report
+from service.pages.charts import influence_scale
 from service.report_words import verdict_sentence
 from service.reports import build_statement, publish
 from service.signing import load_signer
@@ -234,3 +235,22 @@ def test_a_figure_of_another_digest_is_not_shown(
 def test_a_context_has_no_field_for_samples() -> None:
     names = {field.name for kind in (ReportContext, SubjectFacts) for field in fields(kind)}
     assert not names & {"sample_ids", "ordinals", "positions", "subject_ids"}
+
+
+def test_an_audit_that_cannot_place_the_model_gives_no_one_number(
+    report_context: ReportContext, audit_result: dict[str, Any]
+) -> None:
+    wide = {"value": 4.54, "lower": -4.6, "upper": 13.68, "confidence": 0.95}
+    html = page(replace(report_context, audit={**audit_result, "influence": wide}))
+    assert "Not resolved" in html
+    assert ">4.54<" not in html.split('id="auditor"')[0]
+    assert "of the samples’ influence remains" not in html
+    assert "of the samples’ influence remains" in page(report_context)
+
+
+def test_a_drawing_stays_on_its_paper_however_far_the_model_is() -> None:
+    far = {"value": 40.0, "lower": -30.0, "upper": 90.0}
+    svg, words = influence_scale(far, 0.33)
+    places = [float(place) for place in re.findall(r'c?x[12]?="([\d.]+)"', svg)]
+    assert all(0 <= place <= 360 for place in places)
+    assert "40.00" in words

@@ -11,13 +11,13 @@ from unlearning.errors import InvalidProblem
 from unlearning.features import extract
 from unlearning.methods import METHODS, DistilledRecovery, Muda, Retrain, get_method
 from unlearning.methods.distillation import divergence_from, masked_target
-from unlearning.methods.distilled_recovery import (
+from unlearning.methods.geometry import RetainGeometry
+from unlearning.methods.muda import neighbour_votes
+from unlearning.methods.perturbation import (
     reinitialise,
     shrink_towards_fresh,
     transpose_kernels,
 )
-from unlearning.methods.geometry import RetainGeometry
-from unlearning.methods.muda import neighbour_votes
 from unlearning.networks import build_network
 from unlearning.randomness import seeded
 from unlearning.testing import check_method, check_result, mlp, toy_problem

@@ -35,8 +35,8 @@ class DrawPlan:
     bench: str
     scope: Scope
     seed: int
-    originals: int = 3
-    retrained: int = 4
+    originals: int = 5
+    retrained: int = 8
 
     def to_json(self) -> dict[str, str | int]:
         """Return the plan as JSON values."""

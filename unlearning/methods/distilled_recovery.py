@@ -7,22 +7,23 @@ from nothing. Kernels transposed, stages alone and all fresh are options, and so
 teacher in the recovery (docs/decisions/0003).
 """
 
-import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
-from unlearning.features import find_last_stage, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import recovery_loss
+from unlearning.methods.perturbation import (
+    reinitialise,
+    restart_last_stage,
+    shrink_towards_fresh,
+    transpose_kernels,
+)
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, seeded
 from unlearning.settings import check_ranges, check_types
 from unlearning.training import Schedule, fit
-
-_FEWEST_KERNELS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,9 @@ class DistilledRecovery(Method):
     spatial axes of all square kernels larger than 1x1, or `stages` where fewer than a tenth of the
     layers have such kernels; `stages`: initialise the last stage and the classifier anew; `fresh`:
     initialise everything anew."""
-    keep: float = 0.5
+    keep: float = 0.45
     """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
-    epochs: int = 12
+    epochs: int = 18
     """Walks over the retain set in class scope."""
     instance_epochs: int = 12
     """Walks over the retain set in the other scopes."""
@@ -104,55 +105,5 @@ class DistilledRecovery(Method):
         elif self.perturb != "transposed" or not transpose_kernels(model):
             if self.perturb == "shrunk":
                 shrink_towards_fresh(model, self.keep)
-            stage = find_last_stage(model, problem.classifier)
-            reinitialise(model if stage is None else stage)
-            reinitialise(find_module(model, problem.classifier))
+            restart_last_stage(model, problem.classifier)
         return model
-
-
-@torch.no_grad()
-def shrink_towards_fresh(model: nn.Module, keep: float) -> None:
-    """Replace all trainable weights w, in place, by keep · w + (1 − keep) · freshly drawn ones."""
-    fresh = copy.deepcopy(model)
-    reinitialise(fresh)
-    for weight, drawn in zip(model.parameters(), fresh.parameters(), strict=True):
-        weight.lerp_(drawn, 1 - keep)
-
-
-@torch.no_grad()
-def transpose_kernels(model: nn.Module) -> bool:
-    """Swap the spatial axes of all trainable square kernels larger than 1x1, in place.
-
-    Returns False, and changes nothing, where fewer than a tenth of the trainable linear layers
-    and convolutions have such kernels: too little would be perturbed (transformers, MLPs).
-    """
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.requires_grad
-    ]
-    spatial = [
-        layer
-        for layer in layers
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] == layer.kernel_size[1] > 1
-    ]
-    if len(spatial) < _FEWEST_KERNELS * len(layers) or not spatial:
-        return False
-    for layer in spatial:
-        layer.weight.copy_(layer.weight.transpose(2, 3).clone())
-    return True
-
-
-def reinitialise(module: nn.Module) -> None:
-    """Draw all trainable weights below `module` anew, in place, by their layers' own rule.
-
-    Statistics of batch norms start anew with them. Parameters that no layer can initialise
-    (class tokens, layer scales) keep their values.
-    """
-    for part in module.modules():
-        own = list(part.parameters(recurse=False))
-        if not all(parameter.requires_grad for parameter in own):
-            continue
-        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-        if callable(reset):
-            reset()

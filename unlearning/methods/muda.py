@@ -4,7 +4,9 @@ Written after the paper's abstract and summaries of it, with an energy term of o
 model sees a class that it never learnt as a weak mixture of those it knows. So the forget step
 turns the forget features into the subspace that the retain features span (alignment), bounds
 their length there (energy), and takes the class out of the predictions (masked distillation); the
-recover step trains on the retain set. With `beta=0` it is the plain form.
+recover step trains on the retain set. By default the last stage starts anew: steered alone, the
+old one keeps more energy on the class than a retraining has. With `beta=0` and
+`restart_last_stage=False` it is the plain form.
 """
 
 import math
@@ -21,8 +23,9 @@ from unlearning.features import Tap, extract, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import divergence_from, masked_target, recovery_loss
 from unlearning.methods.geometry import RetainGeometry
+from unlearning.methods.perturbation import restart_last_stage
 from unlearning.problem import Problem
-from unlearning.randomness import generator
+from unlearning.randomness import derive_seed, generator, seeded
 from unlearning.settings import check_ranges, check_types
 from unlearning.training import Batch, Epoch, LossStep, Walk, split, train
 
@@ -54,9 +57,11 @@ class Muda(Method):
     rho_star: float = 0.3
     """Energy ratio that the forget steps aim at; never taken from the audit. The recovery raises it
     again, so it lies below what a class never learnt has."""
-    epochs: int = 3
+    restart_last_stage: bool = True
+    """Whether the last stage and the classifier are drawn anew first."""
+    epochs: int = 2
     """Epochs of forgetting and recovery."""
-    tail_epochs: int = 3
+    tail_epochs: int = 4
     """Epochs of recovery alone at the end."""
     alternate: Literal["epoch", "batch"] = "epoch"
     """Whether forget and recover steps take turns by epoch or by batch."""
@@ -98,6 +103,9 @@ class Muda(Method):
     def __call__(self, problem: Problem) -> nn.Module:
         """Return the model that has forgotten."""
         model = problem.copy_model()
+        if self.restart_last_stage:
+            with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
+                restart_last_stage(model, problem.classifier)
         settings = problem.settings
         recipe = replace(settings, peak_lr=settings.peak_lr * self.relative_lr)
         return train(
@@ -157,7 +165,7 @@ class _Forgetting:
         self.sample = problem.retain.subset(order[: method.statistics_samples])
         self.classifier = find_module(model, problem.classifier)
         self.whole = torch.isin(problem.forget.labels, torch.tensor(problem.forgotten_classes))
-        original = extract(model, problem.forget, problem.classifier, stages=False)
+        original = extract(problem.copy_model(), problem.forget, problem.classifier, stages=False)
         self.targets = masked_target(original.logits, problem.forgotten_classes)
         if problem.forget_predictions is not None:
             given = problem.forget_predictions.cpu().float()

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.client import ENVELOPE, PAGE, STATEMENT, ExpungeClient
+from service.client import ENVELOPE, PAGE, PDF, STATEMENT, ExpungeClient
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,16 @@ class Evidence:
 
 
 def save_report(client: ExpungeClient, key: str, kind: str, folder: Path) -> Evidence:
-    """Write envelope, statement, page and the verifier's output into `folder`."""
+    """Write envelope, statement, page, PDF, reply, bundle and the verifier's output."""
     folder.mkdir(parents=True, exist_ok=True)
     envelope = folder / "report.dsse.json"
     envelope.write_bytes(client.report(key, ENVELOPE, kind=kind))
     page = folder / "report.html"
     page.write_text(client.report(key, PAGE, kind=kind))
+    (folder / "report.pdf").write_bytes(client.report(key, PDF, kind=kind))
+    if kind == "request":
+        (folder / "reply.txt").write_bytes(client.report_file(key, "reply"))
+        (folder / "audit-bundle.zip").write_bytes(client.report_file(key, "bundle"))
     statement = client.report(key, STATEMENT, kind=kind)
     (folder / "statement.json").write_text(json.dumps(statement, indent=2, sort_keys=True))
     (folder / "jwks.json").write_text(json.dumps(client.jwks()))

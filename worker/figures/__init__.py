@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.figures import collateral, curves, influence, metrics, projection
+from worker.figures import collateral, curves, influence, metrics, projection, sweep
 from worker.figures.style import Figure
 
 __all__ = ["Figure", "draw_all"]
@@ -21,6 +21,7 @@ def draw_all(result: dict[str, Any], limit: float) -> list[Figure]:
         collateral.draw(result),
         projection.draw(result),
         curves.draw_spectra(result),
+        sweep.draw(result),
         curves.draw_relearning(result),
     ]
     return [figure for figure in drawn if figure is not None]

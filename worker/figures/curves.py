@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.figures.style import (
+    BAND,
     CANDIDATE,
     ORIGINAL,
     REFERENCE,
@@ -17,7 +18,7 @@ from worker.figures.style import (
 
 RELEARNING = "Relearning the forgotten samples"
 SPECTRA = "Eigenvalues of the features' covariance"
-_MAX_ROWS = 50
+_MAX_ROWS = 24
 _LINES = (("original", "original", ORIGINAL, "--"), ("candidate", "new model", CANDIDATE, "-"))
 
 
@@ -29,9 +30,7 @@ def draw_relearning(result: dict[str, Any]) -> Figure | None:
     steps, references = curves["steps"], curves["references"]
     with canvas(6.4, 3.2) as figure:
         axes = figure.add_subplot()
-        for number, values in enumerate(references):
-            label = "references" if number == 0 else None
-            axes.plot(steps[: len(values)], values, color=REFERENCE, linewidth=1, label=label)
+        _draw_band(axes, steps, references)
         for key, label, colour, style in _LINES:
             values = curves[key]
             axes.plot(steps[: len(values)], values, style, color=colour, label=label, linewidth=2)
@@ -50,6 +49,19 @@ def draw_relearning(result: dict[str, Any]) -> Figure | None:
         " higher or rises sooner."
     )
     return Figure("relearning", RELEARNING, alt, columns, _table(steps, lines), svg)
+
+
+def _draw_band(axes: Any, steps: Sequence[float], references: Sequence[Sequence[float]]) -> None:  # noqa: ANN401
+    """Draw the references' range and their lines: with few of them no quantile says more."""
+    if not references:
+        return
+    length = min(len(steps), *(len(values) for values in references))
+    columns = list(zip(*(values[:length] for values in references), strict=True))
+    lows, highs = [min(column) for column in columns], [max(column) for column in columns]
+    label = f"range of {len(references)} references"
+    axes.fill_between(steps[:length], lows, highs, color=BAND, linewidth=0, label=label)
+    for values in references:
+        axes.plot(steps[: len(values)], values, color=REFERENCE, linewidth=1)
 
 
 def draw_spectra(result: dict[str, Any]) -> Figure | None:

@@ -1,5 +1,6 @@
 """Every metric of one part: original and new model against the band of retrained references."""
 
+from textwrap import fill
 from typing import Any
 
 from worker.figures.style import (
@@ -15,6 +16,7 @@ from worker.figures.style import (
 )
 
 MAX_DEVIATION = 1000.0
+_LABEL_WIDTH = 34  # characters; the axis needs the rest of the width
 _COLUMNS = [
     "metric",
     "n",
@@ -35,18 +37,20 @@ def draw(part: dict[str, Any]) -> Figure | None:
     if not metrics:
         return None
     title = f"Metrics against retrained references ({part['scope']})"
-    with canvas(6.4, 1.3 + 0.32 * len(metrics)) as figure:
+    labels = [fill(f"{m['label']}{' *' if m['gated'] else ''}", _LABEL_WIDTH) for m in metrics]
+    lines = sum(1 + label.count("\n") for label in labels)
+    with canvas(6.4, 1.2 + 0.07 * len(metrics) + 0.15 * lines) as figure:
         axes = figure.add_subplot()
         axes.axvspan(-2, 2, color=BAND, linewidth=0, label="references ± 2 sd")
         axes.axvline(0, color=REFERENCE, linewidth=1)
         for row, metric in enumerate(metrics):
             _draw_row(axes, row, metric)
-        labels = [f"{m['label']}{' *' if m['gated'] else ''}" for m in metrics]
-        axes.set_yticks(range(len(metrics)), labels)
+        axes.set_yticks(range(len(metrics)), labels, fontsize=7.5)
         axes.set_ylim(len(metrics) - 0.5, -0.5)
         axes.set_xscale("symlog", linthresh=3)
-        axes.set_xlabel("standard deviations of the references (* decides the verdict)")
-        ticks = (-1000, -100, -10, -2, 0, 2, 10, 100, 1000)
+        count = max(m["references"]["n"] for m in metrics)
+        axes.set_xlabel(f"standard deviations of {count} references (* decides the verdict)")
+        ticks = (-1000, -100, -10, -2, 2, 10, 100, 1000)
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         legend(figure, axes)

@@ -88,6 +88,11 @@ def test_from_an_empty_folder_to_a_verified_report(
     assert expunge("status")[0]["id"] == request["id"]
     report = tmp_path / "report.dsse.json"
     expunge("report", request["id"], "--format", "dsse", "--output", str(report))
+    starts = {"pdf": b"%PDF-1.7", "reply": b"Your reference", "bundle": b"PK", "renderings": b"{"}
+    for form, start in starts.items():
+        made = tmp_path / form
+        expunge("report", request["id"], "--format", form, "--output", str(made))
+        assert made.read_bytes().startswith(start)
     jwks = tmp_path / "jwks.json"
     url = os.environ["EXPUNGE_URL"]
     with urllib.request.urlopen(f"{url}/.well-known/jwks.json") as answer:  # noqa: S310 - our own

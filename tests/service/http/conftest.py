@@ -1,9 +1,12 @@
 """A service over a test database, a tenant with a key, and a folder that callers may name."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,10 +14,15 @@ from starlette.testclient import TestClient
 from service.config import Settings
 from service.database import Database
 from service.keys import SCOPES, create_key
+from service.ledger import ReportContext, SignedReport
 from service.main import create_app
+from service.reports import publish
+from service.signing import load_signer
+from service.storage import Storage
 from tests.service.ledger.world import World
 
 MakeKey = Callable[..., str]
+FIGURE = b"audit-bars"  # what the made-up workers' figure has the digest of; no drawing
 
 
 @pytest.fixture
@@ -73,6 +81,33 @@ def client(anonymous: TestClient, make_key: MakeKey) -> TestClient:
     """Return a client whose key may do everything."""
     anonymous.headers["Authorization"] = f"Bearer {make_key()}"
     return anonymous
+
+
+@pytest.fixture
+def signing_world(
+    world: World,
+    settings: Settings,
+    audit_result: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    """Return the company, its workers signing real reports with one stored figure."""
+    signer = load_signer(settings.signing_key_file, create=True)
+    key = Storage(settings.storage_url).put_bytes(FIGURE, "image/svg+xml")
+    figure = {
+        "name": "bars",
+        "title": "Bars",
+        "alt": "Three bars",
+        "media_type": "image/svg+xml",
+        "uri": key,
+        "sha256": hashlib.sha256(FIGURE).hexdigest(),
+        "table": {"columns": ["x"], "rows": [[1]]},
+    }
+
+    def sign(context: ReportContext) -> SignedReport:
+        return publish(replace(context, audit=audit_result, figures=(figure,)), signer)
+
+    monkeypatch.setattr(world, "_publish", sign)
+    return world
 
 
 def safetensors(metadata: dict[str, str] | None = None) -> bytes:

@@ -1,13 +1,16 @@
 """Later audits of closed requests over HTTP."""
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
 from service.keys import create_key, ensure_tenant
+from service.renderings import schema
 from service.tables import Dataset
 from tests.service.http.conftest import MakeKey
 from tests.service.http.test_errors import problem
@@ -40,6 +43,14 @@ def url(request: dict[str, Any], kind: str = "audits") -> str:
     return f"{request['links']['self']}/{kind}"
 
 
+def valid(client: TestClient, report: str) -> dict[str, Any]:
+    """Return a report's predicate after checking the statement against its schema."""
+    statement: dict[str, Any] = client.get(report).json()
+    jsonschema.Draft202012Validator(json.loads(schema())).validate(statement)
+    predicate: dict[str, Any] = statement["predicate"]
+    return predicate
+
+
 def test_a_closed_request_is_audited_with_references_and_links_to_it(
     client: TestClient, world: World
 ) -> None:
@@ -70,7 +81,7 @@ def test_a_closed_request_is_audited_with_references_and_links_to_it(
         "url": f"/v1/audits/{audit['id']}",
         "report": f"/v1/audits/{audit['id']}/report",
     }
-    predicate = client.get(link["report"]).json()["predicate"]
+    predicate = valid(client, link["report"])
     assert predicate["of_request"]["id"] == request["id"]
     assert predicate["report"]["about"] == "audit"
     assert client.get(request["links"]["report"]).text == signed
@@ -90,7 +101,7 @@ def test_a_reproduction_tells_what_it_compared(client: TestClient, world: World)
         ("audit.verdict", "PASS", "FAIL"),
     ]
     assert client.get(request["links"]["self"]).json()["audits"][0]["reproduced"] is False
-    predicate = client.get(audit["links"]["report"]).json()["predicate"]
+    predicate = valid(client, audit["links"]["report"])
     assert predicate["of_request"]["comparison"]["differences"][0]["figure"] == "verdict"
 
 

@@ -1,25 +1,18 @@
 """Deletion requests over HTTP, from the wish to the signed report."""
 
-import hashlib
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from service.config import Settings
-from service.ledger import ReportContext, SignedReport
-from service.reports import publish
-from service.signing import load_signer
-from service.storage import Storage
 from service.verify import keys_of_jwks, verify
+from tests.service.http.conftest import FIGURE
 from tests.service.http.test_errors import problem
 from tests.service.ledger.world import World
 
 ENVELOPE = "application/vnd.in-toto+json"
-FIGURE = b"audit-bars"  # what the made-up workers' figure has the digest of
 
 
 def wish(world: World, *sample_ids: str, **fields: object) -> dict[str, Any]:
@@ -30,33 +23,6 @@ def wish(world: World, *sample_ids: str, **fields: object) -> dict[str, Any]:
         "policy": "first-look",
         **fields,
     }
-
-
-@pytest.fixture
-def signing_world(
-    world: World,
-    settings: Settings,
-    audit_result: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> World:
-    """Return the company, its workers signing real reports with one stored figure."""
-    signer = load_signer(settings.signing_key_file, create=True)
-    key = Storage(settings.storage_url).put_bytes(FIGURE, "image/svg+xml")
-    figure = {
-        "name": "bars",
-        "title": "Bars",
-        "alt": "Three bars",
-        "media_type": "image/svg+xml",
-        "uri": key,
-        "sha256": hashlib.sha256(FIGURE).hexdigest(),
-        "table": {"columns": ["x"], "rows": [[1]]},
-    }
-
-    def sign(context: ReportContext) -> SignedReport:
-        return publish(replace(context, audit=audit_result, figures=(figure,)), signer)
-
-    monkeypatch.setattr(world, "_publish", sign)
-    return world
 
 
 def closed(client: TestClient, world: World, *sample_ids: str) -> dict[str, Any]:
@@ -187,7 +153,7 @@ def test_the_report_is_served_signed_as_statement_and_as_page(
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert "data:image/svg+xml;base64," in page.text
     assert '"s0"' not in envelope.text + statement.text + page.text
-    problem(client.get(url, headers={"Accept": "application/pdf"}), 406, "not_acceptable")
+    problem(client.get(url, headers={"Accept": "image/png"}), 406, "not_acceptable")
     etag = page.headers["etag"]
     again = client.get(url, headers={"Accept": "text/html", "If-None-Match": etag})
     assert again.status_code == 304

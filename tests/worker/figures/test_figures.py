@@ -76,6 +76,7 @@ def result() -> dict[str, Any]:
                 "target": 0.8,
             },
             "spectra": {"retain": models, "forget": models},
+            "sweep": {"k": 8, "original": [0.5, 0.9, 1], "candidate": [0.2] * 9, "reference": [1]},
             "projection": {
                 "original": sides,
                 "candidate": sides,
@@ -97,6 +98,7 @@ def test_every_figure_is_drawn_once_with_words_and_numbers() -> None:
         "projection",
         "relearning",
         "spectra",
+        "sweep",
     ]
     for figure in figures:
         assert ET.fromstring(figure.svg).tag.endswith("svg")  # noqa: S314 - our own bytes
@@ -143,3 +145,25 @@ def test_references_without_spread_are_not_divided_by() -> None:
     for entry in flat["parts"][0]["metrics"]:
         entry["references"]["sd"] = 0.0
     assert "metrics-class" not in [figure.name for figure in draw_all(flat, 0.33)]
+
+
+def test_long_names_leave_the_axis_its_width() -> None:
+    """Axes are the widest clip rectangle of a drawing; names must not take the page from it."""
+    widths = []
+    for label in ("DA", "Difference of predictions on hold-out samples of the forgotten classes"):
+        long = result()
+        for entry in long["parts"][0]["metrics"]:
+            entry["label"] = label
+        figure = next(f for f in draw_all(long, 0.33) if f.name == "metrics-class")
+        clips = ET.fromstring(figure.svg).iter("{http://www.w3.org/2000/svg}clipPath")  # noqa: S314
+        widths.append(max(float(rect.attrib["width"]) for clip in clips for rect in clip))
+    assert widths[1] > 0.5 * widths[0] > 100
+
+
+def test_relearning_shows_the_range_of_the_references() -> None:
+    figure = next(f for f in draw_all(result(), 0.33) if f.name == "relearning")
+    assert b"FillBetweenPolyCollection" in figure.svg or b"PolyCollection" in figure.svg
+    alone = result()
+    alone["curves"]["relearning"]["references"] = []
+    bare = next(f for f in draw_all(alone, 0.33) if f.name == "relearning")
+    assert b"PolyCollection" not in bare.svg

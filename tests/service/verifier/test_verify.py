@@ -1,11 +1,8 @@
 """The verifier works alone, proves what it says and refuses anything that was changed."""
 
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,71 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import commitment, verify
-from service.ledger.report_context import ReportContext, VersionFacts
+from service.ledger.report_context import ReportContext
 from service.reports import publish
 from service.signing import Signer, load_signer, rotate
-from service.storage import digest_file
-
-Captured = pytest.CaptureFixture[str]
-SALT = bytes(range(32))
-IDS = ["digit-0007", "digit-0042", "größe-1"]
-
-
-@pytest.fixture
-def signer(tmp_path: Path) -> Signer:
-    """Return a signer whose key was in use at the report's date."""
-    signer = load_signer(tmp_path / "signing.pem", create=True)
-    keys = signer.jwks()["keys"]
-    keys[0]["nbf"] = 1_700_000_000
-    return signer
-
-
-@pytest.fixture
-def context(report_context: ReportContext, tmp_path: Path) -> ReportContext:
-    """Return a context about a weights file and ids that exist."""
-    weights = tmp_path / "w.safetensors"
-    weights.write_bytes(b"weights")
-    (tmp_path / "ids.txt").write_text("\n".join(reversed(IDS)), encoding="utf-8")
-    subject = replace(
-        report_context.subject,
-        num_samples=len(IDS),
-        commitment_root=commitment.merkle_root(SALT, IDS),
-    )
-    moment = report_context.candidate.created_at
-    candidate = VersionFacts(
-        number=2, sha256=digest_file(weights), created_at=moment, state="current"
-    )
-    return replace(report_context, subject=subject, candidate=candidate)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, context: ReportContext, signer: Signer) -> Path:
-    """Return a folder with the verifier, a report and the public keys, and nothing else of ours."""
-    folder = tmp_path / "alone"
-    folder.mkdir()
-    shutil.copy(verify.__file__, folder / "verify.py")
-    (folder / "report.dsse.json").write_bytes(publish(context, signer).envelope)
-    (folder / "jwks.json").write_text(json.dumps(signer.jwks()))
-    return folder
-
-
-def run(folder: Path, *arguments: object) -> tuple[int, str]:
-    """Run the copied verifier with nothing of this repository in reach."""
-    result = subprocess.run(
-        [sys.executable, "-I", "verify.py", "report.dsse.json", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.stderr == ""
-    return result.returncode, result.stdout
-
-
-def check(folder: Path, capsys: Captured, *arguments: object) -> tuple[int, str]:
-    """Run the same program in this process, which is quicker."""
-    code = verify.main([str(folder / "report.dsse.json"), *map(str, arguments)])
-    return code, capsys.readouterr().out
+from tests.service.verifier.running import SALT, Captured, check, key_pem, run, section
 
 
 def test_it_verifies_alone_and_says_what_is_not_proved(folder: Path, tmp_path: Path) -> None:
@@ -86,8 +22,10 @@ def test_it_verifies_alone_and_says_what_is_not_proved(folder: Path, tmp_path: P
     weights = ("--weights", tmp_path / "w.safetensors")
     code, output = run(folder, "--jwks", "jwks.json", *weights, *ids)
     assert code == verify.HOLDS, output
-    assert "bit for bit" in output
-    assert "exactly those" in output
+    holds = section(output, "Holds")
+    assert "bit for bit" in holds
+    assert "exactly the 3" in holds
+    assert "in use" in holds
     assert "What this does not prove" in output
 
 
@@ -151,11 +89,14 @@ def test_other_weights_and_other_ids_are_told(
     jwks = ("--jwks", folder / "jwks.json")
     (tmp_path / "w.safetensors").write_bytes(b"Weights")
     code, output = check(folder, capsys, *jwks, "--weights", tmp_path / "w.safetensors")
-    assert (code, "not the model" in output) == (verify.CHECK_FAILED, True)
+    assert (code, "weights" in section(output, "DOES NOT HOLD")) == (verify.CHECK_FAILED, True)
     (tmp_path / "ids.txt").write_text("digit-0007\n")
     ids = ("--ids", tmp_path / "ids.txt", "--salt", SALT.hex())
     code, output = check(folder, capsys, *jwks, *ids)
-    assert (code, "are not the 3" in output) == (verify.CHECK_FAILED, True)
+    assert (code, "exactly the 3" in section(output, "DOES NOT HOLD")) == (
+        verify.CHECK_FAILED,
+        True,
+    )
 
 
 def test_a_report_dated_outside_the_keys_life_is_told(
@@ -169,7 +110,7 @@ def test_a_report_dated_outside_the_keys_life_is_told(
     jwks = tmp_path / "jwks.json"
     jwks.write_text(json.dumps(rotate(path).jwks()))
     code, output = check(tmp_path, capsys, "--jwks", jwks)
-    assert (code, "not in use" in output) == (verify.CHECK_FAILED, True)
+    assert (code, "in use" in section(output, "DOES NOT HOLD")) == (verify.CHECK_FAILED, True)
 
 
 def test_a_signed_text_that_is_no_report_is_refused(signer: Signer) -> None:
@@ -177,7 +118,7 @@ def test_a_signed_text_that_is_no_report_is_refused(signer: Signer) -> None:
     for payload in (b"{}", b'{"_type": "https://in-toto.io/Statement/v1"}'):
         with pytest.raises(verify.VerificationError) as caught:
             verify.verify_envelope(signer.sign(payload), keys)
-        assert caught.value.exit_code == verify.CHECK_FAILED
+        assert caught.value.args[0] == verify.CHECK_FAILED
 
 
 @pytest.mark.parametrize("arguments", [(), ("--jwks", "none.json"), ("--key", "none.pem")])
@@ -195,3 +136,37 @@ def test_its_answer_can_be_read_by_a_program(folder: Path, capsys: Captured) -> 
 @given(st.lists(st.text(max_size=8), max_size=40, unique=True))
 def test_its_commitment_is_the_services(ids: list[str]) -> None:
     assert verify.merkle_root(ids, SALT) == commitment.merkle_root(SALT, ids)
+
+
+def test_a_key_that_nobody_vouched_for_is_told(
+    folder: Path, signer: Signer, capsys: Captured
+) -> None:
+    jwks = ("--jwks", folder / "jwks.json")
+    _, output = check(folder, capsys, *jwks)
+    assert "--key" in section(output, "Not checked")
+    _, output = check(folder, capsys, *jwks, "--key", signer.keyid)
+    assert "--key" in section(output, "Holds")
+
+
+def test_a_pinned_key_is_the_only_one_that_counts(
+    folder: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    stranger = load_signer(tmp_path / "stranger.pem", create=True)
+    pem = key_pem(stranger, tmp_path / "stranger-public.pem")
+    for pin in (pem, stranger.keyid):
+        code, output = check(folder, capsys, "--jwks", folder / "jwks.json", "--key", pin)
+        assert code in {verify.UNKNOWN_KEY, verify.UNREADABLE}
+        assert "signed this report and" not in output
+
+
+def test_a_retired_key_still_vouches_for_what_it_signed(
+    context: ReportContext, tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "signing.pem"
+    signer = load_signer(path, create=True)
+    now = datetime.now(UTC)
+    present = replace(context, subject=replace(context.subject, closed_at=now))
+    (tmp_path / "report.dsse.json").write_bytes(publish(present, signer).envelope)
+    (tmp_path / "jwks.json").write_text(json.dumps(rotate(path).jwks()))
+    code, output = check(tmp_path, capsys, "--jwks", tmp_path / "jwks.json")
+    assert (code, "in use" in section(output, "Holds")) == (verify.HOLDS, True)
