@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -74,20 +75,12 @@ def open_request_audit(
     candidate = _candidate(session, request, run, purpose)
     _refuse_purged(base, candidate)
     _refuse_second(session, request, purpose)
-    samples = samples_of(session, [request.id]).get(request.id)
-    if samples is None:
-        raise Conflict("samples_purged", "Which samples the request named is no longer kept.")
+    samples = _samples(session, request)
     audit = _new_audit(session, caller, request, run, candidate, purpose)
     audit.forget = pack(samples)
     session.add(audit)
     session.flush()
-    link = RequestAudit(
-        audit_id=audit.id,
-        tenant_id=audit.tenant_id,
-        request_id=request.id,
-        candidate_version_id=candidate.id,
-    )
-    session.add(link)
+    session.add(_link(audit, request, candidate))
     facts = {"request": str(request.id), "purpose": purpose, "samples": audit.num_samples}
     record(session, audit, "opened", caller.actor, weights_sha256=audit.weights_sha256, **facts)
     start_look(session, audit)
@@ -222,6 +215,22 @@ def _refuse_second(session: Session, request: DeletionRequest, purpose: AuditOfR
         if audit.status == AuditStatus.IN_PROGRESS and audit.purpose == purpose:
             detail = "The same audit of this request is in progress."
             raise Conflict("audit_in_progress", detail, audit_id=str(audit.id))
+
+
+def _samples(session: Session, request: DeletionRequest) -> BitMap:
+    samples = samples_of(session, [request.id]).get(request.id)
+    if samples is None:
+        raise Conflict("samples_purged", "Which samples the request named is no longer kept.")
+    return samples
+
+
+def _link(audit: Audit, request: DeletionRequest, candidate: ModelVersion) -> RequestAudit:
+    return RequestAudit(
+        audit_id=audit.id,
+        tenant_id=audit.tenant_id,
+        request_id=request.id,
+        candidate_version_id=candidate.id,
+    )
 
 
 def _new_audit(  # noqa: PLR0917 - the rows that it is made from
