@@ -46,7 +46,7 @@ def test_a_log_is_continued_and_lines_of_another_policy_are_left_alone(tmp_path:
 
 
 def test_goals_are_missed_by_one_impostor_that_passes() -> None:
-    entries = [_made_up(plan) for plan in calibration.plans(calibration.DRAWS) for _ in range(4)]
+    entries = [_made_up(plan) for plan in calibration.plans(calibration.DRAWS) for _ in range(8)]
     rows = calibration.tabulate(entries)
     assert calibration.missed_goals(rows, calibration.gated_rows(rows)) == []
     spoilt = json.loads(json.dumps(entries))
@@ -57,7 +57,7 @@ def test_goals_are_missed_by_one_impostor_that_passes() -> None:
 
 
 def test_goals_are_missed_by_retrains_that_fail_too_often() -> None:
-    entries = [_made_up(plan) for plan in calibration.plans(calibration.DRAWS) for _ in range(4)]
+    entries = [_made_up(plan) for plan in calibration.plans(calibration.DRAWS) for _ in range(8)]
     for entry in entries[::3]:
         entry["outcomes"][-1]["verdict"] = "FAIL"
         assert entry["outcomes"][-1]["suspect"] == RETRAINED

@@ -18,7 +18,7 @@ from unlearning.audit.measurement import Measurement
 from unlearning.errors import NotComputable
 from unlearning.metrics import collateral
 from unlearning.metrics.confidence import gap
-from unlearning.metrics.divergence import divergence, log_divergence
+from unlearning.metrics.divergence import divergence, jensen_shannon, log_divergence
 from unlearning.metrics.intervals import mean_interval
 from unlearning.metrics.rmia import likelihood_ratios, rmia_scores
 from unlearning.metrics.tpr import TruePositives, true_positives
@@ -34,6 +34,8 @@ class Relative:
     sources: tuple[str, ...]
     compare: Callable[[Tensors, Tensors], float]
     interval: Callable[[Tensors, Tensors], Interval] | None = None
+    together: Callable[[Tensors, Tensors], list[float]] | None = None
+    """The same as `compare` for a stack of models at once: all tensors have one dimension more."""
 
     @property
     def counted(self) -> str:
@@ -43,6 +45,12 @@ class Relative:
 
 def _log_divergence(own: Tensors, expected: Tensors) -> float:
     return log_divergence(divergence(own[0], expected[0][None]))
+
+
+def _log_divergences(own: Tensors, expected: Tensors) -> list[float]:
+    count, samples, classes = own[0].shape
+    each = jensen_shannon(own[0].reshape(-1, classes), expected[0].reshape(-1, classes))
+    return [log_divergence(float(mean)) for mean in each.view(count, samples).mean(dim=1)]
 
 
 def _rmia(own: Tensors, expected: Tensors) -> Tensor:
@@ -70,9 +78,13 @@ def _lost(function: Callable[[Tensor, Tensor], float], own: Tensors, expected: T
 
 
 RELATIVE: Final = {
-    "log_divergence.forget": Relative(sources=("predictions.forget",), compare=_log_divergence),
+    "log_divergence.forget": Relative(
+        sources=("predictions.forget",), compare=_log_divergence, together=_log_divergences
+    ),
     "log_divergence.holdout_forgotten": Relative(
-        sources=("predictions.holdout_forgotten",), compare=_log_divergence
+        sources=("predictions.holdout_forgotten",),
+        compare=_log_divergence,
+        together=_log_divergences,
     ),
     "attack.rmia": Relative(
         sources=("p_y", "p_y.population"), compare=_rmia_mean, interval=_rmia_interval
@@ -125,15 +137,14 @@ def left_out(name: str, models: Sequence[Measurement]) -> list[float]:
     if count < 2:
         raise NotComputable("leaving one out needs two models")
     stacks = [_stacked(source, models) for source in relative.sources]
-    totals = [stack.sum(dim=0) for stack in stacks]
-    figures = []
-    for index in range(count):
-        own = [stack[index] for stack in stacks]
-        pairs = zip(totals, own, strict=True)
-        # Shares and probabilities: what leaves [0, 1] is rounding.
-        expected = [((total - mine) / (count - 1)).clamp(0, 1) for total, mine in pairs]
-        figures.append(relative.compare(own, expected))
-    return figures
+    # Shares and probabilities: what leaves [0, 1] is rounding.
+    means = [((stack.sum(dim=0) - stack) / (count - 1)).clamp(0, 1) for stack in stacks]
+    if relative.together is not None:
+        return relative.together(stacks, means)
+    return [
+        relative.compare([stack[index] for stack in stacks], [mean[index] for mean in means])
+        for index in range(count)
+    ]
 
 
 def _own(relative: Relative, own: Measurement) -> Tensors:

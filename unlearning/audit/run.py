@@ -135,7 +135,8 @@ class _Audit:
     def _relearn(self, parts: list[Part], findings: Findings) -> list[Measurement]:
         """Relearn the forgotten classes from original, candidate and a few references."""
         whole = next((part for part in parts if part.scope == "class"), None)
-        if whole is None or not self.task.policy.relearning.cap:
+        wanted = self.task.relearn or self._relearning_gates
+        if whole is None or not wanted or not self.task.policy.relearning.cap:
             return []
         few = self.references[: self.task.policy.relearning.references]
         models = (self.task.original, self.task.candidate, *few)

@@ -30,7 +30,9 @@ class AuditTask:
     ``erased`` holds all of E; every forget set is a list of positions in it, so that each model is
     measured in one pass. ``retain`` is R = D without E, on which every reference was trained.
     ``classifier`` is the name of the module whose input are the penultimate features. ``look``
-    counts from 1. ``data_digest`` names R, H and E together, in their order, as the cache's key.
+    counts from 1. Without ``relearn`` relearning is left out where no gate needs it: it costs most
+    and the report alone shows it. ``data_digest`` names R, H and E together, in their order, as
+    the cache's key.
     """
 
     original: AuditedModel
@@ -44,6 +46,7 @@ class AuditTask:
     num_classes: int
     policy: Policy = field(default_factory=Policy.standard)
     look: int = 1
+    relearn: bool = True
     seed: int = 0
     device: str = "cpu"
     cache_dir: Path | None = None

@@ -121,6 +121,7 @@ class Draw:
             classifier=self.bench.classifier,
             num_classes=self.bench.num_classes,
             policy=self.policy,
+            relearn=False,
             cache_dir=self.cache_dir,
             data_digest=str(self.plan),
         )

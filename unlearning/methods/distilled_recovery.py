@@ -39,16 +39,16 @@ class DistilledRecovery(Method):
     """
 
     name: ClassVar[str] = "distilled_recovery"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     perturb: Literal["shrunk", "transposed", "stages", "fresh"] = "shrunk"
     """`shrunk`: move all weights towards fresh ones, then as `stages`; `transposed`: swap the
     spatial axes of all square kernels larger than 1x1, or `stages` where fewer than a tenth of the
     layers have such kernels; `stages`: initialise the last stage and the classifier anew; `fresh`:
     initialise everything anew."""
-    keep: float = 0.45
+    keep: float = 0.5
     """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
-    epochs: int = 18
+    epochs: int = 20
     """Walks over the retain set in class scope."""
     instance_epochs: int = 12
     """Walks over the retain set in the other scopes."""

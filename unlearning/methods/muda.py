@@ -48,7 +48,7 @@ class Muda(Method):
     """
 
     name: ClassVar[str] = "muda"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     alpha: float = 1.0
     """Weight of the alignment."""
