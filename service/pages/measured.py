@@ -6,7 +6,6 @@ from typing import Any
 from service.pages import charts, formats
 from service.pages.blocks import (
     Block,
-    Text,
     cell,
     figures,
     heading,
@@ -56,11 +55,23 @@ def part_of_audit(part: Mapping[str, Any]) -> list[Block]:
 
 
 def _resolution(resolution: Mapping[str, Any] | None) -> list[Block]:
+    """Return in words what the audit's references could tell apart."""
     if not resolution:
         return []
     smallest = formats.number(resolution.get("smallest"))
-    told: Text = ["The smallest influence that this audit could have seen: ", strong(smallest), "."]
-    return [paragraph(told), pairs(formats.facts(resolution))]
+    told: list[Any] = ["The smallest influence that this audit could have seen: ", strong(smallest)]
+    if resolution.get("bounded") is not None:
+        told.append(
+            f". A model without any influence gets an upper bound of "
+            f"{formats.number(resolution['bounded'])}; the policy's limit is "
+            f"{formats.number(resolution.get('limit'))}"
+        )
+    if resolution.get("rejected") is not None:
+        told.append(
+            f". Nine in ten models with an influence of {formats.number(resolution['rejected'])} "
+            "would be rejected by the joint test"
+        )
+    return [paragraph([*told, "."])]
 
 
 def _joint(test: Mapping[str, Any] | None) -> list[Block]:
@@ -125,7 +136,11 @@ def others(values: Mapping[str, Any], known: frozenset[str], title: str) -> list
 
 
 def _row(metric: Mapping[str, Any]) -> list[Block]:
-    extra = {name: value for name, value in metric.items() if name not in _KNOWN_METRIC}
+    extra = {
+        name: value
+        for name, value in metric.items()
+        if name not in _KNOWN_METRIC and value is not None
+    }
     notes = [note(metric["note"])] if metric.get("note") else []
     notes += [note(f"{name}: {text}") for name, text in formats.facts(extra) if extra]
     ends = keep(formats.interval(metric.get("interval")))
