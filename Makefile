@@ -1,10 +1,10 @@
-# Five verbs. Only Python >= 3.11, pip and make are needed; everything else comes from the package index.
+# The verbs. Only Python >= 3.11, pip and make are needed; everything else comes from the package index.
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench-audit clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info
