@@ -6,7 +6,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from service.config import Settings
 from service.doctor.finding import Finding, fail, first_line, ok, warn
@@ -81,10 +80,10 @@ def check_data_roots(settings: Settings) -> Iterator[Finding]:
 def check_disk(settings: Settings) -> Iterator[Finding]:
     """Compare the room on the disks of `home` and of a storage that is a folder."""
     folders = {settings.home}
-    parts = urlsplit(settings.storage_url)
-    if parts.scheme in ("", "file"):
-        folders.add(Path(unquote(parts.path)))
-    for folder in sorted(folders, key=lambda path: len(path.parts)):
+    scheme, mark, path = settings.storage_url.rpartition("://")
+    if not mark or scheme == "file":
+        folders.add(Path(path).absolute())
+    for folder in sorted(folders):
         place = next(path for path in (folder, *folder.parents) if path.exists())
         yield judge_room(folder, shutil.disk_usage(place).free)
 

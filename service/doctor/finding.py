@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from service.config import Settings
 
@@ -85,7 +85,7 @@ def _secrets_in(url: str) -> set[str]:
     _, _, rest = url.partition("//")
     user, at, _ = rest.rpartition("@")
     password = user.partition(":")[2] if at else ""
-    query = urlsplit(url).query if "[" not in url else url.partition("?")[2]
+    query = url.partition("?")[2]
     values = {value for _, value in parse_qsl(query)} | {
         part.partition("=")[2] for part in query.split("&")
     }

@@ -116,9 +116,11 @@ def test_a_full_disk_fails(settings: Settings) -> None:
 
 
 def test_the_disks_of_home_and_storage_are_looked_at_before_they_are_made(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "none", storage_url=f"file://{tmp_path}/other%20place")
+    settings = Settings(home=tmp_path / "none", storage_url=f"file://{tmp_path}/other")
     details = " ".join(finding.detail for finding in check_disk(settings))
     assert str(tmp_path / "none") in details
-    assert str(tmp_path / "other place") in details
+    assert str(tmp_path / "other") in details
+    plain = settings.model_copy(update={"storage_url": str(tmp_path / "plain")})
+    assert f"{tmp_path}/plain" in " ".join(finding.detail for finding in check_disk(plain))
     bucket = settings.model_copy(update={"storage_url": "s3://bucket/prefix"})
     assert len(list(check_disk(bucket))) == 1
