@@ -67,6 +67,7 @@ def test_equal_seeds_make_equal_images_and_classes_can_be_told_apart() -> None:
 def test_a_second_audit_runs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "audit.json"
     sizes = ["--images", "300", "--small-images", "200", "--references", "7", "--repeats", "2"]
+    sizes += ["--relearning-cap", "10"]
     monkeypatch.setattr(audit, "CHANNELS", (4, 8, 8))
     monkeypatch.setattr(sys, "argv", ["audit", *sizes, "--output", str(output)])
     with pytest.raises(SystemExit) as ended:
