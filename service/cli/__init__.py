@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from service.cli import audits, keys, operate, requests
+from service.cli import audits, doctor, keys, operate, requests
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 operate.add_to(app)
+doctor.add_to(app)
 requests.add_to(app)
 audits.add_to(app)
 app.add_typer(keys.app, name="keys")
