@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         """Make `home` absolute and derive every path that was left out from it."""
         self.home = self.home.expanduser().resolve()
         self.database_url = self.database_url or f"sqlite:///{self.home / 'expunge.db'}"
-        self.storage_url = self.storage_url or (self.home / "storage").as_uri()
+        self.storage_url = self.storage_url or f"file://{self.home / 'storage'}"
         self.data_roots = [root.expanduser().resolve() for root in self.data_roots]
         self.data_roots = self.data_roots or [self.home / "data"]
         if self.signing_key_file == Path():

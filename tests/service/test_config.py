@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.config import Settings, get_settings
+from service.storage import Storage
 
 
 def test_everything_lies_in_the_home_folder_by_default(tmp_path: Path) -> None:
@@ -16,6 +17,14 @@ def test_everything_lies_in_the_home_folder_by_default(tmp_path: Path) -> None:
     assert settings.signing_key_file == tmp_path / "keys" / "signing.pem"
     assert settings.pepper_file == tmp_path / "keys" / "pepper"
     assert settings.cache_root == tmp_path / "cache"
+
+
+def test_a_home_with_a_space_keeps_its_artifacts_inside(tmp_path: Path) -> None:
+    home = tmp_path / "my home"
+    storage = Storage(Settings(home=home).storage_url)
+    storage.put_bytes(b"weights", "text/plain")
+    assert any(path.is_file() for path in (home / "storage").rglob("*"))
+    assert list(tmp_path.iterdir()) == [home]
 
 
 def test_the_environment_is_read_anew_each_time(
