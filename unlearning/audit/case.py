@@ -161,6 +161,11 @@ def _curves(case: Case) -> Json:
         models["reference"] = case.findings.references[0][key]
     return {
         "relearning": curves.relearning(case.relearning),
+        "attack": curves.attack(
+            models["original"],
+            models["candidate"],
+            [reference[key] for reference in case.findings.references],
+        ),
         "spectra": curves.spectra(models),
         "sweep": curves.sweep(models, len(case.samples.retained_classes)),
         "projection": curves.projection(models),

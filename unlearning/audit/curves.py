@@ -8,6 +8,7 @@ from torch import Tensor
 from unlearning.audit.measurement import Measurement
 from unlearning.audit.result import Json
 from unlearning.metrics.relearning import RelearningRecipe
+from unlearning.metrics.roc import rates
 
 _DIGITS = 4
 
@@ -81,6 +82,28 @@ def relearning(models: Sequence[Measurement]) -> Json | None:
         "references": references,
         "target": RelearningRecipe().target,
     }
+
+
+def attack(
+    original: Measurement, candidate: Measurement, references: Sequence[Measurement]
+) -> Json | None:
+    """Return the loss attack's true positives at each rate of false alarms; None without them.
+
+    ``low`` and ``high`` are the references' extremes at each rate.
+    """
+    models = (original, candidate, *references)
+    if any("roc" not in entry.tensors for entry in models):
+        return None
+    document: Json = {
+        "rates": [float(f"{rate:.4g}") for rate in rates()],
+        "original": _numbers(original.tensors["roc"]),
+        "candidate": _numbers(candidate.tensors["roc"]),
+        "num_references": len(references),
+    }
+    if references:
+        known = torch.stack([entry.tensors["roc"] for entry in references])
+        document |= {"low": _numbers(known.amin(dim=0)), "high": _numbers(known.amax(dim=0))}
+    return document
 
 
 def _rotation(cloud: Tensor, target: Tensor) -> Tensor:

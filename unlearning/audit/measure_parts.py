@@ -21,6 +21,7 @@ from unlearning.metrics.intervals import bootstrap_ratio, mean_interval
 from unlearning.metrics.moments import Moments
 from unlearning.metrics.ncc import fit_centres
 from unlearning.metrics.probe import fit_probe
+from unlearning.metrics.roc import roc
 from unlearning.metrics.tpr import true_positives
 
 POINTS: Final = 400
@@ -134,6 +135,9 @@ def _note_attacks(measured: Measurement, seen: Observation, logits: Tensor, labe
         return max(0.0, auc - 1.96 * sd), min(1.0, auc + 1.96 * sd)
 
     measured.note("attack.population", n, lambda: attack().auc, interval)
+    measured.note_tensor(
+        "roc", lambda: roc(matched().members, matched().negatives, matched().weights)
+    )
     for name, rate in RATES.items():
         caught = cache(
             lambda rate=rate: true_positives(

@@ -60,9 +60,17 @@ def true_positives(
         raise NotComputable(
             f"{effective:.0f} comparable hold-out samples cannot tell a false alarm in {needed}"
         )
+    caught = members.double() > threshold(negatives, weights, rate)
+    return TruePositives(int(caught.sum()), len(members))
+
+
+def threshold(negatives: Tensor, weights: Tensor, rate: float) -> float:
+    """Return the lowest score that negatives of at most `rate` in weight exceed; −∞ if all may.
+
+    Ties share one threshold.
+    """
     ordered, order = negatives.double().sort(descending=True)
     above = weights[order].cumsum(0)
     last = torch.searchsorted(-ordered, -ordered, right=True) - 1
     refused = above[last] > rate + 1e-12
-    caught = members.double() > ordered[refused].max() if refused.any() else members > -torch.inf
-    return TruePositives(int(caught.sum()), len(members))
+    return float(ordered[refused].max()) if refused.any() else -torch.inf

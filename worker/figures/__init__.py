@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.figures import collateral, curves, influence, metrics, projection, sweep
+from worker.figures import attack, collateral, curves, influence, metrics, projection, sweep
 from worker.figures.style import Figure
 
 __all__ = ["Figure", "draw_all"]
@@ -23,5 +23,6 @@ def draw_all(result: dict[str, Any], limit: float) -> list[Figure]:
         curves.draw_spectra(result),
         sweep.draw(result),
         curves.draw_relearning(result),
+        attack.draw(result),
     ]
     return [figure for figure in drawn if figure is not None]

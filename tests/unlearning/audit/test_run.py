@@ -67,6 +67,10 @@ def test_the_document_has_every_key_of_the_contract_and_is_plain_json(
         row["name"] for row in part["metrics"]
     }
     assert set(document["curves"]["sweep"]) == {"k", "original", "candidate", "reference"}
+    attack = document["curves"]["attack"]
+    assert attack["num_references"] == 7
+    assert all(low <= high for low, high in zip(attack["low"], attack["high"], strict=True))
+    assert len(attack["rates"]) == len(attack["original"]) == len(attack["candidate"])
     assert part["resolution"]["limit"] == 0.33
     assert {row["name"] for row in part["metrics"] if row["gated"]} == set(
         part["joint_test"]["gates"]

@@ -77,6 +77,14 @@ def result() -> dict[str, Any]:
             },
             "spectra": {"retain": models, "forget": models},
             "sweep": {"k": 8, "original": [0.5, 0.9, 1], "candidate": [0.2] * 9, "reference": [1]},
+            "attack": {
+                "rates": [0.001, 0.01, 0.1, 1],
+                "original": [0, 0.2, 0.6, 1],
+                "candidate": [0, 0.01, 0.1, 1],
+                "low": [0, 0, 0.05, 1],
+                "high": [0, 0.05, 0.2, 1],
+                "num_references": 19,
+            },
             "projection": {
                 "original": sides,
                 "candidate": sides,
@@ -91,6 +99,7 @@ def test_every_figure_is_drawn_once_with_words_and_numbers() -> None:
     figures = draw_all(result(), 0.33)
     names = [figure.name for figure in figures]
     assert sorted(names) == [
+        "attack",
         "collateral",
         "influence",
         "metrics-class",
