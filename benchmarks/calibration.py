@@ -20,10 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.calibration_figure import draw_figure
 from benchmarks.da import processor
+from benchmarks.draw_log import Entry, complete
 from benchmarks.letters import letters
 from unlearning.audit import Policy
 from unlearning.audit.measurement import METRICS_VERSION
@@ -47,7 +45,6 @@ FIRST_SEED = 70_000
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOTHING_TO_REMOVE")
 MOST_FAILED, FEWEST_PASSED = 0.05, 0.85
 FEWEST_RETRAINS, FEWEST_IMPOSTORS = 200, 100
-Entry = dict[str, Any]
 
 
 def plans(draws: dict[Scope, int]) -> list[DrawPlan]:
@@ -69,30 +66,10 @@ def run_plan(plan: DrawPlan) -> Entry:
         outcomes = [outcome.to_json() for outcome in run_draw(draw)]
     forgotten = draw.problem(0).forgotten_classes
     return {
-        **_identity(),
-        "plan": plan.to_json(),
         "forgotten_classes": list(forgotten),
         "outcomes": outcomes,
         "seconds": round(time.perf_counter() - start, 1),
     }
-
-
-def complete(wanted: Sequence[DrawPlan], log: Path, workers: int) -> list[Entry]:
-    """Run the draws that the log lacks, adding a line for each; return those wanted, in order."""
-    done = {json.dumps(entry["plan"], sort_keys=True): entry for entry in _read(log)}
-    keys = {json.dumps(plan.to_json(), sort_keys=True): plan for plan in wanted}
-    missing = [plan for key, plan in keys.items() if key not in done]
-    console = Console(stderr=True)
-    # Torch is not safe to fork once its thread pools run.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(run_plan, plan) for plan in missing]
-        for number, future in enumerate(as_completed(futures), start=1):
-            entry = future.result()
-            with log.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            done[json.dumps(entry["plan"], sort_keys=True)] = entry
-            console.print(f"draw {number} of {len(missing)}: {entry['seconds']} s", style="dim")
-    return [done[key] for key in keys]
 
 
 def tabulate(entries: Iterable[Entry]) -> list[Entry]:
@@ -152,7 +129,13 @@ def main() -> int:
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
     draws = DRAWS if arguments.draws is None else dict.fromkeys(DRAWS, arguments.draws)
-    entries = complete(plans(draws), output.with_suffix(".jsonl"), arguments.workers)
+    entries = complete(
+        plans(draws),
+        run_plan,
+        output.with_suffix(".jsonl"),
+        workers=arguments.workers,
+        identity=identity(),
+    )
     rows = tabulate(entries)
     gated = gated_rows(rows)
     missed = missed_goals(rows, gated)
@@ -183,17 +166,9 @@ def _row(dataset: str, scope: str, control: str, verdicts: list[tuple[str, str]]
     }
 
 
-def _identity() -> Entry:
+def identity() -> Entry:
+    """Return what a draw's outcomes depend on besides its plan."""
     return {"policy": Policy.standard().digest(), "metrics": METRICS_VERSION}
-
-
-def _read(log: Path) -> list[Entry]:
-    """Read the log; lines of another policy or other metrics are left alone."""
-    if not log.exists():
-        return []
-    entries = [json.loads(line) for line in log.read_text().splitlines() if line]
-    mine = _identity()
-    return [entry for entry in entries if {key: entry[key] for key in mine} == mine]
 
 
 def _report(

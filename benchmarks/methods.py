@@ -20,11 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -32,6 +30,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.da import processor
+from benchmarks.draw_log import Entry, complete
 from benchmarks.letters import letters
 from unlearning.audit import AuditResult, Policy
 from unlearning.audit.measurement import METRICS_VERSION
@@ -66,7 +65,6 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "random_labels": ("random_labels", {}),
 }
 FIGURES = ("da", "log_rho", "stage.da", "stage.log_rho", "probe.forgotten", "ncc.forgotten")
-Entry = dict[str, Any]
 
 
 def plans(draws: int, benches: Sequence[str]) -> list[DrawPlan]:
@@ -81,6 +79,7 @@ def plans(draws: int, benches: Sequence[str]) -> list[DrawPlan]:
 def run_plan(plan: DrawPlan, seeds: int) -> Entry:
     """Audit all methods on one draw, on one thread."""
     torch.set_num_threads(1)
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
         draw = Draw(plan, BENCHES[plan.bench](), Policy.standard(), Path(cache))
         problem = draw.problem(0)
@@ -89,24 +88,7 @@ def run_plan(plan: DrawPlan, seeds: int) -> Entry:
             _row(draw, problem, name, seed, whole)
             for name, seed in itertools.product(METHODS, range(seeds))
         ]
-    identity = {"policy": Policy.standard().digest(), "metrics": METRICS_VERSION}
-    return {**identity, "plan": plan.to_json(), "seeds": seeds, "rows": rows}
-
-
-def complete(wanted: Sequence[DrawPlan], seeds: int, log: Path, workers: int) -> list[Entry]:
-    """Run the draws that the log lacks and return all those wanted."""
-    done = {_key(entry["plan"]): entry for entry in _read(log, seeds)}
-    missing = [plan for plan in wanted if _key(plan.to_json()) not in done]
-    console = Console(stderr=True)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(run_plan, plan, seeds) for plan in missing]
-        for number, future in enumerate(as_completed(futures), start=1):
-            entry = future.result()
-            with log.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-            done[_key(entry["plan"])] = entry
-            console.print(f"draw {number} of {len(missing)}", style="dim")
-    return [done[_key(plan.to_json())] for plan in wanted]
+    return {"rows": rows, "seconds": round(time.perf_counter() - start, 1)}
 
 
 def summarise(rows: Sequence[Entry]) -> list[Entry]:
@@ -137,27 +119,40 @@ def main() -> int:
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
     wanted = plans(arguments.draws, arguments.benches)
-    log = output.with_suffix(".jsonl")
-    entries = complete(wanted, arguments.seeds, log, arguments.workers)
+    policy = Policy.standard()
+    entries = complete(
+        wanted,
+        partial(run_plan, seeds=arguments.seeds),
+        output.with_suffix(".jsonl"),
+        workers=arguments.workers,
+        identity={
+            "policy": policy.digest(),
+            "metrics": METRICS_VERSION,
+            "seeds": arguments.seeds,
+            "methods": {label: _described(label) for label in METHODS},
+        },
+    )
     rows = [row for entry in entries for row in entry["rows"]]
     summary = summarise(rows)
-    policy = Policy.standard()
     report = {
         "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest()},
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": processor(),
-        "hyperparameters": {
-            label: get_method(name, **given).hyperparameters
-            for label, (name, given) in METHODS.items()
-        },
+        "methods": {label: _described(label) for label in METHODS},
         "summary": summary,
         "rows": rows,
     }
     output.write_text(json.dumps(report, indent=1) + "\n")
     _print(summary)
     return 0
+
+
+def _described(label: str) -> Entry:
+    name, given = METHODS[label]
+    method = get_method(name, **given)
+    return {"name": name, "version": method.version, "hyperparameters": method.hyperparameters}
 
 
 def _row(draw: Draw, problem: Problem, label: str, seed: int, whole: float) -> Entry:
@@ -202,18 +197,6 @@ def _spread(values: Sequence[float | None]) -> Entry:
         "mean": statistics.fmean(known),
         "sd": statistics.stdev(known) if len(known) > 1 else None,
     }
-
-
-def _key(plan: Entry) -> str:
-    return json.dumps(plan, sort_keys=True)
-
-
-def _read(log: Path, seeds: int) -> list[Entry]:
-    if not log.exists():
-        return []
-    entries = [json.loads(line) for line in log.read_text().splitlines() if line]
-    mine = {"policy": Policy.standard().digest(), "metrics": METRICS_VERSION, "seeds": seeds}
-    return [entry for entry in entries if {key: entry[key] for key in mine} == mine]
 
 
 def _print(summary: Sequence[Entry]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import calibration
 from benchmarks.calibration_figure import draw_figure
+from benchmarks.draw_log import complete
 from benchmarks.letters import letters
 from unlearning.calibration import DrawPlan
 from unlearning.calibration.suspects import RETRAINED, SUSPECTS
@@ -18,9 +19,13 @@ def _entry(plan: DrawPlan, verdicts: dict[str, str], identity: dict[str, Any]) -
     return {**identity, "plan": plan.to_json(), "outcomes": outcomes, "seconds": 1.0}
 
 
+def _never(plan: DrawPlan) -> dict[str, Any]:
+    raise AssertionError(f"{plan} was run though the log has it")
+
+
 def _made_up(plan: DrawPlan) -> dict[str, Any]:
     verdicts = {suspect.name: "FAIL" for suspect in SUSPECTS} | {RETRAINED: "PASS"}
-    return _entry(plan, verdicts, calibration._identity())
+    return _entry(plan, verdicts, calibration.identity())
 
 
 def test_the_stated_subset_is_large_enough_for_its_goals() -> None:
@@ -40,7 +45,7 @@ def test_a_log_is_continued_and_lines_of_another_policy_are_left_alone(tmp_path:
     stale = _entry(plans[0], {"untouched": "PASS"}, {"policy": "older", "metrics": "1"})
     lines = [stale, *(_made_up(plan) for plan in plans)]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    entries = calibration.complete(plans, log, workers=1)
+    entries = complete(plans, _never, log, workers=1, identity=calibration.identity())
     assert [entry["plan"] for entry in entries] == [plan.to_json() for plan in plans]
     assert all(entry["policy"] != "older" for entry in entries)
 

@@ -1,0 +1,59 @@
+"""Run draws in parallel processes and keep a line for each, so that a benchmark can go on later."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from unlearning.calibration import DrawPlan
+
+Entry = dict[str, Any]
+
+
+def complete(
+    plans: Sequence[DrawPlan],
+    run: Callable[[DrawPlan], Entry],
+    log: Path,
+    *,
+    workers: int,
+    identity: Mapping[str, object],
+) -> list[Entry]:
+    """Run the draws that the log lacks, adding a line for each; return those of `plans`, in order.
+
+    Args:
+        plans: What is wanted.
+        run: Makes one entry, in a process of its own; must be picklable.
+        log: JSON lines; made where it is missing.
+        workers: Processes.
+        identity: What an entry depends on besides its plan. It is written into each line, and lines
+            of another identity are left alone.
+    """
+    done = {_key(entry["plan"]): entry for entry in _read(log, identity)}
+    missing = [plan for plan in plans if _key(plan.to_json()) not in done]
+    console = Console(stderr=True)
+    # Torch is not safe to fork once its thread pools run.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run, plan): plan for plan in missing}
+        for number, future in enumerate(as_completed(futures), start=1):
+            plan = futures[future].to_json()
+            entry = {**identity, "plan": plan, **future.result()}
+            with log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            done[_key(plan)] = entry
+            console.print(f"draw {number} of {len(missing)}: {entry['seconds']} s", style="dim")
+    return [done[_key(plan.to_json())] for plan in plans]
+
+
+def _key(plan: Entry) -> str:
+    return json.dumps(plan, sort_keys=True)
+
+
+def _read(log: Path, identity: Mapping[str, object]) -> list[Entry]:
+    if not log.exists():
+        return []
+    entries = [json.loads(line) for line in log.read_text().splitlines() if line]
+    return [entry for entry in entries if {key: entry.get(key) for key in identity} == identity]
