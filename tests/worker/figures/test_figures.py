@@ -10,6 +10,16 @@ import pytest
 from worker.figures import draw_all
 
 
+ATTACK: dict[str, Any] = {
+    "rates": [0.001, 0.01, 0.1, 1],
+    "original": [0, 0.2, 0.6, 1],
+    "candidate": [0, 0.01, 0.1, 1],
+    "low": [0, 0, 0.05, 1],
+    "high": [0, 0.05, 0.2, 1],
+    "num_references": 19,
+}
+
+
 def spread(mean: float, sd: float = 0.02) -> dict[str, Any]:
     return {"mean": mean, "sd": sd, "n": 19, "min": mean - 2 * sd, "max": mean + 2 * sd}
 
@@ -77,14 +87,7 @@ def result() -> dict[str, Any]:
             },
             "spectra": {"retain": models, "forget": models},
             "sweep": {"k": 8, "original": [0.5, 0.9, 1], "candidate": [0.2] * 9, "reference": [1]},
-            "attack": {
-                "rates": [0.001, 0.01, 0.1, 1],
-                "original": [0, 0.2, 0.6, 1],
-                "candidate": [0, 0.01, 0.1, 1],
-                "low": [0, 0, 0.05, 1],
-                "high": [0, 0.05, 0.2, 1],
-                "num_references": 19,
-            },
+            "attack": ATTACK,
             "projection": {
                 "original": sides,
                 "candidate": sides,
