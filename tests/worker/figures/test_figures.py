@@ -9,7 +9,6 @@ import pytest
 
 from worker.figures import draw_all
 
-
 ATTACK: dict[str, Any] = {
     "rates": [0.001, 0.01, 0.1, 1],
     "original": [0, 0.2, 0.6, 1],
