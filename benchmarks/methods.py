@@ -213,8 +213,8 @@ def _print(summary: Sequence[Entry]) -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--draws", type=int, default=6, help="of each data set and scope")
-    parser.add_argument("--seeds", type=int, default=3, help="of each method on each draw")
+    parser.add_argument("--draws", type=int, default=5, help="of each data set and scope")
+    parser.add_argument("--seeds", type=int, default=2, help="of each method on each draw")
     parser.add_argument("--benches", nargs="+", default=["digits"], choices=sorted(BENCHES))
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--output", type=Path, default=RESULTS)
