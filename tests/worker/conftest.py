@@ -1,11 +1,14 @@
 """Fixtures of the worker's tests: an installation, and a runtime to run its jobs in."""
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from service.cli.operating import Sweeper
 from service.signing import load_signer
 from tests.worker.installation import Installation, install, settings_for, write_weights
 from worker.forkserver import ForkServer, scrubbed
@@ -41,6 +44,19 @@ def runtime(installation: Installation, fork_server: ForkServer) -> Iterator[Run
         workdirs=workdirs,
     )
     workdirs.close()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Installation]:
+    """An embedded installation with its dispatcher and sweeper running."""
+    installation = install(settings_for(tmp_path / "home", sweep_interval_s=0.5))
+    stop = threading.Event()
+    sweeper = threading.Thread(target=Sweeper(installation.settings).run, args=(stop,))
+    sweeper.start()
+    with closing(installation.database):
+        yield installation
+        stop.set()
+        sweeper.join()
 
 
 @pytest.fixture

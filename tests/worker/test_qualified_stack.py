@@ -1,9 +1,6 @@
 """A qualification and a request that rests on it, with real workers on the embedded stack."""
 
 import io
-import threading
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from service.cli.operating import Sweeper
 from service.client import PAGE
 from tests.worker.installation import (
     ARCHITECTURE,
@@ -20,8 +16,6 @@ from tests.worker.installation import (
     TRAIN,
     Installation,
     image_of,
-    install,
-    settings_for,
 )
 from tests.worker.test_stacks import client_of, worker
 from unlearning.data import TensorImages
@@ -31,19 +25,6 @@ from unlearning.training import train_from_recipe
 from unlearning.weights import save_weights
 
 EPOCHS = 25
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Installation]:
-    """An embedded installation with its dispatcher and sweeper running."""
-    installation = install(settings_for(tmp_path / "home", sweep_interval_s=0.5))
-    stop = threading.Event()
-    sweeper = threading.Thread(target=Sweeper(installation.settings).run, args=(stop,))
-    sweeper.start()
-    with closing(installation.database):
-        yield installation
-        stop.set()
-        sweeper.join()
 
 
 @pytest.fixture

@@ -2,34 +2,15 @@
 
 import base64
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from service import ledger
-from service.cli.operating import Sweeper
 from service.client import ExpungeClient
 from service.tables import Reference, ReferenceState
-from tests.worker.installation import TRAIN, Installation, install, settings_for
+from tests.worker.installation import TRAIN, Installation
 from tests.worker.test_stacks import client_of, worker
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Installation]:
-    """An embedded installation with its dispatcher and sweeper running."""
-    installation = install(settings_for(tmp_path / "home", sweep_interval_s=0.5))
-    stop = threading.Event()
-    sweeper = threading.Thread(target=Sweeper(installation.settings).run, args=(stop,))
-    sweeper.start()
-    with closing(installation.database):
-        yield installation
-        stop.set()
-        sweeper.join()
 
 
 def reproduced(client: ExpungeClient, request: dict[str, Any]) -> dict[str, Any]:
