@@ -13,7 +13,6 @@ from unlearning.audit.observation import Observation, Samples
 from unlearning.metrics.accuracy import Accuracy, accuracy, per_class, recognised
 from unlearning.metrics.calibration import calibration_error
 from unlearning.metrics.effective_rank import retain_rank
-from unlearning.metrics.moments import Moments
 from unlearning.metrics.standardise import silent_channels
 
 SHARED = "shared"
@@ -92,7 +91,7 @@ def _measure_shared(seen: Observation) -> Measurement:
 
 
 def _silent(seen: Observation) -> int:
-    return silent_channels(Moments.of(seen.retain.features), seen.space.scale)
+    return silent_channels(seen.moments, seen.space.scale)
 
 
 def _identity(share: Accuracy) -> Accuracy:

@@ -96,10 +96,15 @@ class Observation:
         return bool((self.retain.logits == self.retain.logits[0]).all())
 
     @cached_property
+    def moments(self) -> Moments:
+        """The moments of the penultimate features of R."""
+        return Moments.of(self.retain.features)
+
+    @cached_property
     def space(self) -> RetainSpace:
         """The principal axes of the penultimate features of R, standardised."""
         others = torch.cat([self.holdout.features, self.erased.features])
-        return self._space(self.retain.features, others)
+        return self._space(self.moments, others)
 
     @cached_property
     def stage_space(self) -> RetainSpace:
@@ -110,7 +115,7 @@ class Observation:
         known = [features for features in others if features is not None]
         if own is None or len(known) < len(others):
             raise NotComputable("the network has no earlier stage that could be told")
-        return self._space(own, torch.cat(known))
+        return self._space(Moments.of(own), torch.cat(known))
 
     @cached_property
     def clusters(self) -> Tensor:
@@ -129,8 +134,7 @@ class Observation:
         features = outputs.features if index is None else outputs.features[index]
         return standardise(features, self.space.scale)
 
-    def _space(self, features: Tensor, others: Tensor) -> RetainSpace:
-        moments = Moments.of(features)
+    def _space(self, moments: Moments, others: Tensor) -> RetainSpace:
         return retain_space(moments, channel_scale(moments, others, self.samples.scale_floor))
 
 
