@@ -35,6 +35,7 @@ from unlearning.audit.measurement import METRICS_VERSION
 from unlearning.calibration import SUSPECTS, Draw, DrawPlan, clustered_rate, digits, run_draw
 from unlearning.calibration.draws import Scope
 from unlearning.calibration.suspects import RETRAINED
+from unlearning.metrics.intervals import wilson
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 BENCHES = {"digits": digits, "letters": letters}
@@ -117,8 +118,7 @@ def gated_rows(rows: Sequence[Entry]) -> list[Entry]:
         ]
         n, passed = sum(row["n"] for row in mine), sum(row["pass"] for row in mine)
         if n:
-            rate = clustered_rate([True] * passed + [False] * (n - passed), range(n))
-            bound = rate.wilson[1]
+            bound = wilson(passed, n)[1]
             gated.append({"control": suspect.name, "n": n, "pass": passed, "upper": bound})
     return gated
 
