@@ -22,8 +22,14 @@ def plant_wrong_labels(images: Images, classes: Sequence[int], seed: int) -> Ima
     if not torch.isin(images.labels, known).all():
         raise InvalidProblem("a sample's own label is not among the classes")
     places = torch.searchsorted(known, images.labels)
-    steps = torch.randint(1, len(known), (len(images),), generator=generator(seed, "wrong labels"))
-    return _Relabelled(images, known[(places + steps) % len(known)])
+    wrong = wrong_labels(places, len(known), generator(seed, "wrong labels"))
+    return _Relabelled(images, known[wrong])
+
+
+def wrong_labels(labels: Tensor, num_classes: int, draws: torch.Generator) -> Tensor:
+    """Return for each label [n] another one, drawn uniformly from the other classes."""
+    shifts = torch.randint(1, num_classes, labels.shape, generator=draws)
+    return (labels + shifts) % num_classes
 
 
 class _Relabelled:

@@ -15,6 +15,7 @@ from unlearning.audit.measure import Part, split_parts
 from unlearning.audit.measurement import Measurement
 from unlearning.calibration.benches import Bench
 from unlearning.data import TensorImages
+from unlearning.planting import wrong_labels
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, generator
 from unlearning.training import train_from_recipe
@@ -147,8 +148,7 @@ def _mislabel(train: TensorImages, draws: torch.Generator) -> tuple[TensorImages
     """Give some samples another label; return the set and which of them are to be forgotten."""
     chosen = torch.randperm(len(train), generator=draws)[:NUM_WRONG]
     labels = train.labels.clone()
-    shifts = torch.randint(1, train.num_classes, (NUM_WRONG,), generator=draws)
-    labels[chosen] = (labels[chosen] + shifts) % train.num_classes
+    labels[chosen] = wrong_labels(labels[chosen], train.num_classes, draws)
     asked = torch.zeros(len(train), dtype=torch.bool)
     asked[chosen[:NUM_ASKED]] = True
     images = TensorImages(train.images, labels, train.num_classes, train.mean, train.std)

@@ -9,11 +9,11 @@ the paper gives none for networks of this size.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearning.methods.contract import Method
+from unlearning.planting import wrong_labels
 from unlearning.problem import Problem
 from unlearning.randomness import generator
 from unlearning.settings import check_ranges, check_types
@@ -64,9 +64,3 @@ class RandomLabels(Method):
             progress=problem.progress,
             cancel=problem.cancel,
         )
-
-
-def wrong_labels(labels: Tensor, num_classes: int, draws: torch.Generator) -> Tensor:
-    """Return for each label [n] another one, drawn uniformly from the other classes."""
-    shifts = torch.randint(1, num_classes, labels.shape, generator=draws)
-    return (labels + shifts) % num_classes
