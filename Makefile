@@ -4,7 +4,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-methods
+.PHONY: demo test check compose-check format clean bench-audit bench-calibration bench-methods
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+compose-check: $(VENV)/.installed  ## docker compose on a real engine: start, kill every container, restore a backup
+	$(BIN)/python -m deploy.compose_check --seed $(SEED)
 
 bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
 	$(BIN)/python -m benchmarks.calibration

@@ -20,6 +20,7 @@ from service.database import Database
 from service.embedded import Watched, Watcher
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
+from service.pulse import beat
 from service.storage import Storage
 
 ADMIN_KEY_FILE = "admin.key"
@@ -83,27 +84,35 @@ class Sweeper:
         self._send = broker.wake_up(broker.celery_app(settings))
 
     def run(self, stop: threading.Event) -> None:
-        """Repeat each duty at its own interval; a failure is logged and tried again."""
+        """Repeat each duty at its own interval; a failure is logged and tried again.
+
+        The pulse beats while no duty is failing.
+        """
         duties = {
             self.dispatch: self._settings.dispatch_interval_s,
             self.sweep: self._settings.sweep_interval_s,
             self.purge: PURGE_INTERVAL_S,
         }
-        due = dict.fromkeys(duties, 0.0)
+        due, failing = dict.fromkeys(duties, 0.0), set[Callable[[], None]]()
         with closing(self._database):
             while not stop.is_set():
                 for duty, interval in duties.items():
                     if time.monotonic() >= due[duty]:
-                        self._try(duty)
+                        failing = failing - {duty} if self._try(duty) else failing | {duty}
                         due[duty] = time.monotonic() + interval
+                if not failing:
+                    beat(self._settings.pulse_file)
                 stop.wait(max(0.0, min(due.values()) - time.monotonic()))
 
-    def _try(self, duty: Callable[[], None]) -> None:
+    def _try(self, duty: Callable[[], None]) -> bool:
+        """Do a duty; say whether it was done."""
         try:
             duty()
         except Exception as error:  # noqa: BLE001 - what is away for a while must not end the loop
             reason = str(error).partition("\n")[0][:300]  # the statement's values stay out of logs
             _log.error("duty failed", duty=duty.__name__, error=type(error).__name__, reason=reason)
+            return False
+        return True
 
     def dispatch(self) -> None:
         """Send what the outbox holds."""

@@ -1,0 +1,119 @@
+"""What must hold once the request has closed, read from outside: the API, the database, the log."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from deploy.stack import ComposeStack
+from service.client import ExpungeClient
+from service.commitment import canonical_json
+from worker.demo.evidence import save_report
+
+GENESIS = "0" * 64
+LOG_PAGE = 1000
+CLOSED = "deletion-request.completed"
+STORAGE = "/var/lib/expunge/storage"
+
+
+class Lost(RuntimeError):
+    """Something was lost, doubled, changed, or less protected than promised."""
+
+
+def require(holds: object, words: str) -> None:
+    """Go on if it holds.
+
+    Raises:
+        Lost: It does not.
+    """
+    if not holds:
+        raise Lost(words)
+
+
+def audit_log(url: str, key: str) -> list[dict[str, Any]]:
+    """Return the whole audit log of the key's tenant, in order."""
+    entries: list[dict[str, Any]] = []
+    cursor: str | None = None
+    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as http:
+        while True:
+            wanted = {"limit": LOG_PAGE} | ({"cursor": cursor} if cursor else {})
+            page = http.get("/v1/audit-log", params=wanted).raise_for_status().json()
+            entries += page["items"]
+            if (cursor := page["next_cursor"]) is None:
+                return entries
+
+
+def check_chain(entries: list[dict[str, Any]]) -> str:
+    """Recompute every link of the audit log."""
+    previous = GENESIS
+    for place, entry in enumerate(entries, start=1):
+        content = {name: value for name, value in entry.items() if name != "hash"}
+        require(entry["seq"] == place, f"entry {place} of the audit log has seq {entry['seq']}")
+        require(entry["prev_hash"] == previous, f"entry {place} does not follow the one before")
+        previous = hashlib.sha256(canonical_json(content)).hexdigest()
+        require(entry["hash"] == previous, f"entry {place} of the audit log was changed")
+    return f"{len(entries)} links"
+
+
+def check_closed_once(stack: ComposeStack, request_id: str, entries: list[dict[str, Any]]) -> str:
+    """Count closings, reports, versions and unfinished jobs."""
+    resource = f"deletion-requests/{request_id}"
+    closings = sum(e["resource"] == resource and e["action"] == CLOSED for e in entries)
+    require(closings == 1, f"the request was closed {closings} times")
+    reports = stack.sql(f"SELECT count(*) FROM reports WHERE request_id = '{request_id}'")  # noqa: S608
+    require(reports == [["1"]], f"the request has {reports} reports")
+    versions = stack.sql("SELECT number, state FROM model_versions ORDER BY number")
+    current = [number for number, state in versions if state == "current"]
+    require(current == ["2"], f"current versions: {current}, of {versions}")
+    states = dict(stack.sql("SELECT status, count(*) FROM jobs GROUP BY status"))
+    require(set(states) <= {"completed", "cancelled"}, f"jobs are left: {states}")
+    ((jobs, attempts),) = stack.sql("SELECT count(*), sum(attempt) FROM jobs")
+    return f"1 closing, 1 report, version 2 current, {jobs} jobs in {attempts} attempts"
+
+
+def check_artifacts(stack: ComposeStack) -> str:
+    """Recompute the digest of every stored file; its name must be that digest."""
+    listed = stack.execute(
+        "api", "sh", "-c", f"cd {STORAGE} && find . -type f -exec sha256sum {{}} +"
+    )
+    files = [line.split() for line in listed.decode().splitlines()]
+    wrong = [path for digest, path in files if Path(path).name != digest]
+    require(files, "the storage is empty")
+    require(not wrong, f"half written or left over: {wrong}")
+    return f"{len(files)} files, each whole"
+
+
+def check_report(client: ExpungeClient, request_id: str, folder: Path) -> str:
+    """Fetch the report in every form; have verify.py judge it, its log, and an altered copy."""
+    evidence = save_report(client, request_id, "request", folder)
+    said = evidence.verification.read_text()
+    require(evidence.accepted, f"the verifier refuses the report: {said}")
+    require(evidence.altered_refused, "the verifier accepts an altered report")
+    return "page, PDF, reply and bundle served; verify.py accepts the envelope, and no altered one"
+
+
+def check_report_against_log(entries: list[dict[str, Any]], folder: Path) -> str:
+    """Have verify.py look for the saved report's place in the audit log."""
+    (folder / "log.json").write_text(json.dumps({"items": entries, "next_cursor": None}))
+    options = ("--jwks", "jwks.json", "--log", "log.json")
+    command = [sys.executable, "verify.py", "report.dsse.json", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    require(done.returncode == 0, f"verify.py --log: {done.stdout}{done.stderr}")
+    return check_chain(entries)
+
+
+def check_hardening(stack: ComposeStack) -> str:
+    """Look at every running container: user, root file system, capabilities, new privileges."""
+    containers = stack.inspect()
+    for container in containers:
+        name, host = container["Name"].lstrip("/"), container["HostConfig"]
+        require(container["Config"]["User"] not in {"", "0", "root", "0:0"}, f"{name} runs as root")
+        require(host["ReadonlyRootfs"], f"{name} can write to its root file system")
+        require(host["CapDrop"] == ["ALL"] and not host["CapAdd"], f"{name} has capabilities")
+        require("no-new-privileges:true" in host["SecurityOpt"], f"{name} may gain privileges")
+        require(host["Memory"] > 0, f"{name} may take all memory")
+    return f"{len(containers)} containers: not root, read-only, no capabilities, memory limited"
