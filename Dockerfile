@@ -9,21 +9,36 @@ RUN useradd --uid 10001 --create-home expunge \
     && install -d -o expunge -g expunge -m 700 /var/lib/expunge /var/lib/expunge/storage \
     && install -d /data
 
-# Without the sources, this installs an empty package with everything that it depends on.
+# What to install, read from pyproject.toml: another change there installs nothing again.
+FROM base AS requirements
+WORKDIR /lists
+COPY pyproject.toml .
+RUN python <<'END'
+import pathlib, tomllib
+extras = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+lists = {"service": extras["service"], "worker": [*extras["unlearning"], *extras["worker"]]}
+for name, wanted in lists.items():
+    others = [line for line in wanted if not line.startswith("expunge[")]
+    pathlib.Path(f"{name}.txt").write_text("\n".join(others) + "\n")
+END
+
 FROM base AS service-dependencies
-WORKDIR /source
-COPY pyproject.toml README.md LICENSE ./
-RUN --mount=type=cache,target=/root/.cache/pip pip install '.[service]'
+COPY --from=requirements /lists/service.txt /source/
+RUN --mount=type=cache,target=/root/.cache/pip pip install --requirement /source/service.txt
 
 FROM service-dependencies AS worker-dependencies
+COPY --from=requirements /lists/service.txt /lists/worker.txt /source/
 # https://download.pytorch.org/whl/cpu makes an image of a fifth of the size for machines without a GPU.
 ARG TORCH_INDEX=""
-RUN --mount=type=cache,target=/root/.cache/pip pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[worker]'
+RUN --mount=type=cache,target=/root/.cache/pip pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+    --requirement /source/service.txt --requirement /source/worker.txt
 
 FROM service-dependencies AS service
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
 COPY migrations ./migrations
 COPY service ./service
-RUN pip install --no-cache-dir --no-deps --force-reinstall .
+RUN pip install --no-cache-dir --no-deps .
 WORKDIR /var/lib/expunge
 USER 10001:10001
 EXPOSE 8000
@@ -33,11 +48,13 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 \
 CMD ["expunge", "serve", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM worker-dependencies AS worker
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
 COPY migrations ./migrations
 COPY service ./service
 COPY unlearning ./unlearning
 COPY worker ./worker
-RUN pip install --no-cache-dir --no-deps --force-reinstall .
+RUN pip install --no-cache-dir --no-deps .
 ENV EXPUNGE_PULSE_FILE=/tmp/expunge.pulse
 WORKDIR /var/lib/expunge
 USER 10001:10001

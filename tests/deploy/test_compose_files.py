@@ -1,6 +1,10 @@
 """The compose files and the Dockerfile keep their promises, read without an engine."""
 
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ PINNED = re.compile(r"(python|postgres|redis):\d+(\.\d+)*-(slim-bookworm|alpine)
 OWN = re.compile(r"expunge-(service|worker):\$\{EXPUNGE_TAG:-local\}")
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<operator>:?[-?+])?(?P<default>[^}]*)\}")
 SECRET_WORDS = re.compile(r"password|secret|pepper|key|token", re.IGNORECASE)
+TARGETS = ("service", "worker")
 HOST_FOLDERS = {"${EXPUNGE_DATA:-./data}", "${EXPUNGE_SECRETS:-./secrets}"}
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -70,30 +75,40 @@ def test_the_one_root_container_has_no_network_and_only_the_secrets() -> None:
     assert service["volumes"] == ["${EXPUNGE_SECRETS:-./secrets}:/secrets"]
 
 
-@pytest.mark.parametrize("target", ["service", "worker"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_both_images_run_as_a_user_that_is_not_root_and_say_how_they_are(target: str) -> None:
-    stage = DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
+    stage = _stage(target)
     assert "\nUSER 10001:10001\n" in stage
     assert "\nHEALTHCHECK " in stage
     assert "\nSTOPSIGNAL SIGTERM\n" in stage
 
 
-@pytest.mark.parametrize("target", ["service", "worker"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_dependencies_are_installed_below_the_sources(target: str) -> None:
-    before, found, _ = DOCKERFILE.partition(f"FROM {target}-dependencies AS {target}\n")
-    assert found
-    copied = re.findall(r"^COPY (.*)$", before, re.MULTILINE)
-    first_sources = [line for line in copied if "service" in line.split()]
-    assert first_sources == [] or target == "worker"
-    dependencies = before.partition(f" AS {target}-dependencies\n")[2].partition("\nFROM ")[0]
-    assert f"'.[{target}]'" in dependencies
-    assert not re.search(r"^COPY .*\b(service|worker|unlearning)\b", dependencies, re.MULTILINE)
+    dependencies = _stage(f"{target}-dependencies")
+    assert f"--requirement /source/{target}.txt" in dependencies
+    assert {source for source in _copied(dependencies) if not source.endswith(".txt")} == set()
+    assert DOCKERFILE.count(f"FROM {target}-dependencies AS {target}\n") == 1
+
+
+def test_the_lists_of_dependencies_follow_pyproject_alone(tmp_path: Path) -> None:
+    """So that a change of the sources installs no dependency again."""
+    assert _copied(_stage("requirements")) == ["pyproject.toml"]
+    script = _stage("requirements").partition("<<'END'\n")[2].partition("\nEND")[0]
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    ours = {line for line in extras["worker"] if line.startswith("expunge[")}
+    assert ours == {"expunge[service,unlearning]"}
+    listed = {name: (tmp_path / f"{name}.txt").read_text().splitlines() for name in TARGETS}
+    assert listed["service"] == extras["service"]
+    assert set(listed["worker"]) == {*extras["unlearning"], *extras["worker"]} - ours
 
 
 def test_the_service_image_gets_no_code_that_needs_torch() -> None:
-    stage = DOCKERFILE.partition(" AS service\n")[2].partition("\nFROM ")[0]
-    copied = {word for line in re.findall(r"^COPY (.*)$", stage, re.MULTILINE) for word in [line]}
-    assert copied == {"migrations ./migrations", "service ./service"}
+    described = {"pyproject.toml", "README.md", "LICENSE"}
+    assert set(_copied(_stage("service"))) - described == {"migrations", "service"}
 
 
 @every_long_running_service
@@ -183,12 +198,18 @@ def test_the_build_context_holds_only_what_the_dockerfile_copies() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
-    copied = {
-        source
-        for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE)
-        for source in line.split()[:-1]
-    }
-    assert let_in == copied
+    assert let_in == {path for path in _copied(DOCKERFILE) if not path.endswith(".txt")}
+
+
+def _stage(name: str) -> str:
+    """Return one stage of the Dockerfile, without its FROM line."""
+    return DOCKERFILE.partition(f" AS {name}\n")[2].partition("\nFROM ")[0] + "\n"
+
+
+def _copied(text: str) -> list[str]:
+    """Return the sources of all COPY lines."""
+    lines = re.findall(r"^COPY (.*)$", text, re.MULTILINE)
+    return [word for line in lines for word in line.split()[:-1] if not word.startswith("--")]
 
 
 def _source_of(volume: str) -> tuple[str, str]:
