@@ -29,6 +29,7 @@ from worker.demo.story import OPEN, Story
 
 DIGIT = 8
 DOWN_S = 2.0
+RUNNING = "status = 'running'"
 REQUEST_TIMEOUT_S = 1800.0
 
 
@@ -64,6 +65,8 @@ class Check:
             for service in SERVICES:
                 name = f"kill -9 and start {service}"
                 journal.step(name, partial(self._kill, client, request_id, service))
+            name = "stop workers, jobs put back"
+            journal.step(name, lambda: self._stop_workers(client, request_id))
             journal.step("the request closes", lambda: self._await_closing(client, request_id))
             self._look_for_losses(client, request_id)
             envelope = client.report(request_id, ENVELOPE)
@@ -116,12 +119,7 @@ class Check:
 
     def _kill(self, client: ExpungeClient, request_id: str, service: str) -> str:
         """Kill a service's containers while the request is open and a job is running."""
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
-        while not (running := self._running_jobs()):
-            status = client.get_request(request_id)["status"]
-            evidence.require(status in OPEN, f"the request was {status} before this kill")
-            evidence.require(time.monotonic() < deadline, "no job is running")
-            time.sleep(0.3)
+        running = self._await_running_job(client, request_id)
         self.stack.kill(service)
         time.sleep(DOWN_S)
         self.stack.start(service)
@@ -129,8 +127,29 @@ class Check:
         status = client.get_request(request_id)["status"]
         return f"{running} jobs were running; healthy again, request {status}"
 
-    def _running_jobs(self) -> int:
-        return int(self.stack.sql("SELECT count(*) FROM jobs WHERE status = 'running'")[0][0])
+    def _stop_workers(self, client: ExpungeClient, request_id: str) -> str:
+        """Stop the workers in the middle of a job, as an upgrade does; no failure is counted."""
+        self._await_running_job(client, request_id)
+        before, start = self.stack.count("sum(failures)", "true"), time.monotonic()
+        self.stack.compose("stop", "worker")
+        seconds = time.monotonic() - start
+        evidence.require(
+            self.stack.count("count(*)", RUNNING) == 0, "a job still counts as running"
+        )
+        after = self.stack.count("sum(failures)", "true")
+        evidence.require(before == after, f"failures counted: {after - before}")
+        self.stack.start("worker")
+        return f"gone after {seconds:.1f} s, {before} failures before and after"
+
+    def _await_running_job(self, client: ExpungeClient, request_id: str) -> int:
+        """Return how many jobs run, once one does; the request must still be open."""
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while not (running := self.stack.count("count(*)", RUNNING)):
+            status = client.get_request(request_id)["status"]
+            evidence.require(status in OPEN, f"the request was {status} too early")
+            evidence.require(time.monotonic() < deadline, "no job is running")
+            time.sleep(0.3)
+        return running
 
     def _await_closing(self, client: ExpungeClient, request_id: str) -> str:
         closed = client.wait(request_id, timeout_s=REQUEST_TIMEOUT_S)

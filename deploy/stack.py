@@ -86,6 +86,11 @@ class ComposeStack:
         psql = ("psql", "--username", "expunge", "--no-align", "--tuples-only", "--command", query)
         return [line.split("|") for line in self.execute("postgres", *psql).decode().splitlines()]
 
+    def count(self, what: str, where: str) -> int:
+        """Return an aggregate over the table of jobs."""
+        ((value,),) = self.sql(f"SELECT {what} FROM jobs WHERE {where}")  # noqa: S608 - our own words
+        return int(value)
+
     def inspect(self) -> list[dict[str, Any]]:
         """Return what the engine knows of every running container of the project."""
         ids = self.compose("ps", "--quiet").decode().split()
