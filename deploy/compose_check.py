@@ -210,7 +210,7 @@ def main() -> int:
             clean_up.callback(stack.down)
         try:
             check.run()
-        except (StackFailed, evidence.Lost) as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the table is shown
             journal.explain(failure, [*check.stack.logs(), *check.fresh.logs()])
     journal.show()
     return 0 if journal.all_kept else 1

@@ -66,13 +66,17 @@ def check_closed_once(stack: ComposeStack, request_id: str, entries: list[dict[s
     require(closings == 1, f"the request was closed {closings} times")
     reports = stack.sql(f"SELECT count(*) FROM reports WHERE request_id = '{request_id}'")  # noqa: S608
     require(reports == [["1"]], f"the request has {reports} reports")
-    versions = stack.sql("SELECT number, state FROM model_versions ORDER BY number")
-    current = [number for number, state in versions if state == "current"]
-    require(current == ["2"], f"current versions: {current}, of {versions}")
+    versions = stack.sql(
+        "SELECT v.number, v.state, p.number FROM model_versions v"
+        " LEFT JOIN model_versions p ON p.id = v.parent_id ORDER BY v.number"
+    )
+    current = [(number, parent) for number, state, parent in versions if state == "current"]
+    require(len(current) == 1 and current[0][1] == "1", f"no chain of versions: {versions}")
     states = dict(stack.sql("SELECT status, count(*) FROM jobs GROUP BY status"))
     require(set(states) <= {"completed", "cancelled"}, f"jobs are left: {states}")
     ((jobs, attempts),) = stack.sql("SELECT count(*), sum(attempt) FROM jobs")
-    return f"1 closing, 1 report, version 2 current, {jobs} jobs in {attempts} attempts"
+    chain = f"version {current[0][0]} current after version 1"
+    return f"1 closing, 1 report, {chain}, {jobs} jobs in {attempts} attempts"
 
 
 def check_artifacts(stack: ComposeStack) -> str:

@@ -34,7 +34,7 @@ class Journal:
         """Print what went wrong and the end of the containers' logs."""
         for line in logs[-_LOG_LINES:]:
             self._console.print(escape(line))
-        self._console.print(f"[red]{escape(str(failure))}[/red]")
+        self._console.print(f"[red]{type(failure).__name__}: {escape(str(failure))}[/red]")
 
     def show(self) -> None:
         """Print the table."""
