@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("postgres", "redis", "api", "sweep", "worker")
 TAG = "check"
 HEALTHY_TIMEOUT_S = 180.0
 _COMMAND_TIMEOUT_S = 3600.0
@@ -50,7 +49,8 @@ class ComposeStack:
         Raises:
             StackFailed: It ended with another code than 0.
         """
-        return self._run(["docker", "compose", "--project-name", self.project, *arguments], stdin)
+        project = ("--ansi", "never", "--project-name", self.project)
+        return self._run(["docker", "compose", *project, *arguments], stdin)
 
     def up(self) -> None:
         """Start everything and return once every container is healthy."""

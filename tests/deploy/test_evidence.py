@@ -5,11 +5,14 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.compose_check import KILLED
 from deploy.evidence import GENESIS, Lost, check_chain, require
 from deploy.journal import Journal
+from deploy.stack import ROOT
 
 Entry = dict[str, Any]
 lengths = st.integers(1, 8)
@@ -56,6 +59,11 @@ def test_a_removed_doubled_or_moved_entry_is_seen(length: int, data: st.DataObje
     ):
         with pytest.raises(Lost):
             check_chain(broken)
+
+
+def test_every_long_running_service_is_killed() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert set(KILLED) == {name for name, s in services.items() if s["restart"] != "no"}
 
 
 def test_require_says_what_is_lost() -> None:
