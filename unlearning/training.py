@@ -53,6 +53,8 @@ class Walk:
     """Whether batch norm uses and updates its statistics; False keeps it in eval mode."""
     relative_lr: float = 1.0
     """Factor on the schedule's learning rate."""
+    active: Callable[[], bool] | None = None
+    """Asked before each step; one that is not active is left out, and the schedule goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,10 @@ def train(
             for walk, batch in _batches(epoch, recipe, seed, number):
                 if cancel is not None:
                     cancel.raise_if_cancelled()
-                stepper.step(walk, batch)
+                if walk.active is None or walk.active():
+                    stepper.step(walk, batch)
+                else:
+                    stepper.taken += 1
                 taken += 1
                 if taken % REPORT_EVERY == 0 or taken == total:
                     progress(Progress(phase, taken, total, f"epoch {number + 1} of {len(epochs)}"))

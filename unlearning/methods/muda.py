@@ -23,11 +23,12 @@ from unlearning.features import Tap, extract, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import divergence_from, masked_target, recovery_loss
 from unlearning.methods.geometry import RetainGeometry
-from unlearning.methods.perturbation import restart_last_stage
+from unlearning.methods.guard import Guard, watched
+from unlearning.methods.perturbation import restart_last_stage, shrink_towards_fresh
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, generator, seeded
 from unlearning.settings import check_ranges, check_types
-from unlearning.training import Batch, Epoch, LossStep, Walk, split, train
+from unlearning.training import Batch, Epoch, LossStep, Schedule, Walk, split, train
 
 _NUM_NEIGHBOURS = 10
 
@@ -48,7 +49,7 @@ class Muda(Method):
     """
 
     name: ClassVar[str] = "muda"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     alpha: float = 1.0
     """Weight of the alignment."""
@@ -57,6 +58,8 @@ class Muda(Method):
     rho_star: float = 0.3
     """Energy ratio that the forget steps aim at; never taken from the audit. The recovery raises it
     again, so it lies below what a class never learnt has."""
+    keep: float = 1.0
+    """What is kept of the old weights before the first step; the rest is freshly drawn."""
     restart_last_stage: bool = True
     """Whether the last stage and the classifier are drawn anew first."""
     epochs: int = 2
@@ -68,7 +71,9 @@ class Muda(Method):
     forget_share: float = 0.33
     """Fewest forget steps for each recover step; small forget sets are walked over repeatedly."""
     relative_lr: float = 0.75
-    """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
+    """Largest learning rate as a fraction of the recipe's peak."""
+    schedule: Schedule = "falling"
+    """Whether the learning rate rises before it falls to zero, or only falls."""
     relative_forget_lr: float = 1.0
     """Learning rate of forget steps as a fraction of that of recover steps."""
     retain_fraction: float = 1.0
@@ -81,6 +86,11 @@ class Muda(Method):
     """Softness of the teacher in the recovery."""
     statistics_samples: int = 8192
     """Retain samples from which the geometry is measured in each epoch."""
+    validation_share: float = 0.0
+    """Share of the retain set that validates and trains nothing; 0 for no early stop."""
+    max_drop: float = 0.05
+    """Fall of validation accuracy below the best epoch's by which forgetting ends: the weights of
+    that epoch come back and recovery alone goes on."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -88,6 +98,7 @@ class Muda(Method):
             "alpha": 0 <= self.alpha <= 1000,
             "beta": 0 <= self.beta <= 1000,
             "rho_star": 0 < self.rho_star <= 100,
+            "keep": 0 <= self.keep <= 1,
             "epochs": self.epochs >= 1,
             "tail_epochs": self.tail_epochs >= 0,
             "forget_share": 0 <= self.forget_share <= 10,
@@ -97,14 +108,18 @@ class Muda(Method):
             "distillation_weight": 0 < self.distillation_weight <= 100,
             "temperature": 0 < self.temperature <= 100,
             "statistics_samples": self.statistics_samples >= 2,
+            "validation_share": 0 <= self.validation_share <= 0.5,
+            "max_drop": 0 <= self.max_drop <= 1,
         }
         check_ranges(self, ranges)
 
     def __call__(self, problem: Problem) -> nn.Module:
         """Return the model that has forgotten."""
         model = problem.copy_model()
-        if self.restart_last_stage:
-            with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
+        with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
+            if self.keep < 1:
+                shrink_towards_fresh(model, self.keep)
+            if self.restart_last_stage:
                 restart_last_stage(model, problem.classifier)
         settings = problem.settings
         recipe = replace(settings, peak_lr=settings.peak_lr * self.relative_lr)
@@ -113,7 +128,7 @@ class Muda(Method):
             self._plan(problem, model),
             recipe,
             seed=problem.seed,
-            schedule="falling",
+            schedule=self.schedule,
             phase=self.name,
             progress=problem.progress,
             cancel=problem.cancel,
@@ -121,46 +136,49 @@ class Muda(Method):
 
     def _plan(self, problem: Problem, model: nn.Module) -> Sequence[Epoch]:
         """List the epochs: forgetting and recovery in turn, then recovery alone."""
-        forgetting = _Forgetting(self, problem, model)
+        retain, guard = watched(problem, model, self.validation_share, self.max_drop)
+        forgetting = _Forgetting(self, problem, model, guard)
         forget = Walk(
             images=problem.forget,
             loss=forgetting.loss(),
             batch_statistics=False,
             relative_lr=self.relative_forget_lr,
+            active=lambda: not guard.stopped,
         )
         size = problem.settings.batch_size
-        recover_steps = self.retain_fraction * len(problem.retain) / size
+        recover_steps = self.retain_fraction * len(retain) / size
         forget_steps = len(split(len(problem.forget), size))
         repeats = max(1, math.ceil(self.forget_share * recover_steps / forget_steps))
         weight = self.distillation_weight if self.distillation else 0.0
         recovery = recovery_loss(problem, weight, self.temperature)
         plan: list[Epoch] = []
         for number in range(self.epochs + self.tail_epochs):
-            share = _share(problem, self.retain_fraction, number)
+            share = _share(problem, retain, self.retain_fraction, number)
             recover = Walk(images=share, loss=recovery)
             if number < self.epochs:
                 walks, prepare = [*[forget] * repeats, recover], forgetting.refresh
                 mixed = self.alternate == "batch"
                 plan.append(Epoch(walks=walks, interleaved=mixed, prepare=prepare))
             else:
-                plan.append(Epoch(walks=[recover]))
+                last = number == self.epochs
+                plan.append(Epoch(walks=[recover], prepare=guard.look if last else None))
         return plan
 
 
-def _share(problem: Problem, fraction: float, number: int) -> Images:
+def _share(problem: Problem, retain: Images, fraction: float, number: int) -> Images:
     """Draw the part of the retain set that one epoch walks over."""
     if fraction == 1:
-        return problem.retain
-    total = len(problem.retain)
+        return retain
+    total = len(retain)
     order = torch.randperm(total, generator=generator(problem.seed, "share", number))
-    return problem.retain.subset(order[: max(1, round(fraction * total))])
+    return retain.subset(order[: max(1, round(fraction * total))])
 
 
 class _Forgetting:
     """The forget step's loss, with the geometry and the targets that it refers to."""
 
-    def __init__(self, method: Muda, problem: Problem, model: nn.Module) -> None:
-        self.method, self.problem, self.model = method, problem, model
+    def __init__(self, method: Muda, problem: Problem, model: nn.Module, guard: Guard) -> None:
+        self.method, self.problem, self.model, self.guard = method, problem, model, guard
         order = torch.randperm(len(problem.retain), generator=generator(problem.seed, "statistics"))
         self.sample = problem.retain.subset(order[: method.statistics_samples])
         self.classifier = find_module(model, problem.classifier)
@@ -173,6 +191,9 @@ class _Forgetting:
 
     def refresh(self) -> None:
         """Measure the student's geometry, and the neighbours where they are the target."""
+        self.guard.look()
+        if self.guard.stopped:
+            return
         problem = self.problem
         neighbours = problem.scope != "class" and problem.forget_predictions is None
         seen = extract(self.model, self.sample, problem.classifier, stages=neighbours)
