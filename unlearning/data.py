@@ -109,11 +109,15 @@ class TensorImages(_Normalised):
 
     def batch(self, index: Tensor) -> Tensor:
         """Return the images at `index`, normalised."""
-        return self._normalise(self.images[index.to(self.device)])
+        return self._normalise(self.images[index.to(self.device, non_blocking=True)])
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield one batch for each index."""
-        return (self.batch(index) for index in indices)
+        """Yield one batch for each index; all of them go to the device in one copy."""
+        wanted = list(indices)
+        if not wanted:
+            return iter(())
+        sent = torch.cat(wanted).to(self.device, non_blocking=True)
+        return map(self.batch, torch.split(sent, [len(index) for index in wanted]))
 
     def subset(self, index: Tensor) -> "TensorImages":
         """Return a copy of the images at `index`."""
@@ -202,7 +206,7 @@ class _JoinedImages:
             parts.append(self._second.batch(index[~inside] - len(self._first)))
         # stable sort: first all members of the first set, then the second, each in order
         order = torch.argsort((~inside).to(torch.uint8), stable=True)
-        return torch.cat(parts)[torch.argsort(order).to(self.device)]
+        return torch.cat(parts)[torch.argsort(order).to(self.device, non_blocking=True)]
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         return (self.batch(index) for index in indices)
