@@ -12,7 +12,6 @@ clock decides. Exit code 1 when the goal is missed.
 
 import argparse
 import copy
-import json
 import resource
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from benchmarks.audit import NUM_CLASSES, made_images, spread
+from benchmarks.audit import NUM_CLASSES, made_images, spread, write
 from benchmarks.loops import Loop, loops
 from benchmarks.overhead import environment
 from unlearning.data import TensorImages
@@ -240,8 +239,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     report = run(arguments)
     show(report)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    write(arguments.output, report)
     return 0 if report["reached"] else 1
 
 
