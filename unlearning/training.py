@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from unlearning.augmentation import augment, draw_moves
 from unlearning.compilation import compiled
-from unlearning.data import Images
+from unlearning.data import Images, channels_last
 from unlearning.errors import InvalidProblem, NonFiniteLoss
 from unlearning.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from unlearning.randomness import derive_seed, generator, seeded
@@ -217,8 +217,7 @@ def _walk_batches(walk: Walk, recipe: Recipe, draws: torch.Generator) -> Iterato
     sent = (part.to(images.device, non_blocking=True) for part in (images.labels[order], order))
     labels, positions = (torch.split(part, sizes) for part in sent)
     for x, move, *rest in zip(loaded, moves, labels, positions, strict=True):
-        moved = augment(x, move).contiguous(memory_format=torch.channels_last)
-        yield Batch(moved, *rest)
+        yield Batch(channels_last(augment(x, move)), *rest)
 
 
 class _Stepper:
