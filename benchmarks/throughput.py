@@ -84,7 +84,6 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
             {name: measured(loop, start, images, recipe, seed) for name, loop in contenders.items()}
         )
         show_round(case, seed, rounds[-1], len(images) * recipe.epochs)
-    counted = rounds[1:]  # the first one warms up
     return {
         "architecture": case.architecture,
         "options": case.options,
@@ -93,19 +92,25 @@ def compare(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         "shape": list(images.images.shape[1:]),
         "recipe": recipe.to_dict(),
         "seeds": list(range(1, len(rounds))),
-        "images_per_second": {
-            name: spreads(
-                {
-                    clock: len(images) * recipe.epochs / value
-                    for clock, value in round_[name].items()
-                }
-                for round_ in counted
-            )
-            for name in contenders
-        },
+        **figures(rounds[1:], len(images) * recipe.epochs),  # the first round warms up
+    }
+
+
+def figures(rounds: Sequence[dict[str, Seconds]], images: int) -> dict[str, Any]:
+    """Return each loop's images per second, and ours over those of the others."""
+    rates = [
+        {
+            name: {clock: images / value for clock, value in seconds.items()}
+            for name, seconds in round_.items()
+        }
+        for round_ in rounds
+    ]
+    names = list(rates[0])
+    return {
+        "images_per_second": {name: spreads(rate[name] for rate in rates) for name in names},
         "ours_relative_to": {
-            name: spreads(relative(round_, name) for round_ in counted)
-            for name in contenders
+            name: spreads(relative(round_, name) for round_ in rounds)
+            for name in names
             if name != "ours"
         },
     }
