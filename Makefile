@@ -4,7 +4,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-methods
+.PHONY: demo test check format clean bench-audit bench-calibration bench-methods bench-throughput
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resum
 
 bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
+
+bench-throughput: $(VENV)/.installed  ## images per second of our training loop beside a bare one
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.throughput
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info

@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from unlearning.data import Images
+from unlearning.data import Images, channels_last
 from unlearning.errors import InvalidProblem
 
 _DOMINANT_SHARE = 0.9
@@ -168,7 +168,7 @@ def extract(
     try:
         with Tap(find_module(model, classifier)) as head, Tap(stage or nn.Identity()) as last:
             for x in images.batches(split_evenly(len(images), batch_size)):
-                logits = model(x.contiguous(memory_format=torch.channels_last)).float()
+                logits = model(channels_last(x)).float()
                 early = last.value.cpu() if last.reached else None
                 kept.append((head.value.cpu(), logits.cpu(), early))
     finally:
