@@ -45,7 +45,7 @@ class BadTeacher(Method):
     """Part of the retain set that is used, drawn once."""
     temperature: float = 1.0
     """Softness of teachers and student."""
-    relative_lr: float = 0.5
+    relative_lr: float = 0.2
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ class Delete(Method):
 
     epochs: int = 20
     """Walks over the forget set."""
-    relative_lr: float = 0.1
+    relative_lr: float = 0.05
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
 
     def __post_init__(self) -> None:

@@ -34,11 +34,11 @@ class GradientAscent(Method):
     name: ClassVar[str] = "gradient_ascent"
     version: ClassVar[str] = "1"
 
-    beta: float = 0.2
+    beta: float = 0.05
     """Weight of the forget set's loss; with 0 this is fine-tuning on R."""
     epochs: int = 5
     """Walks over the retain set."""
-    relative_lr: float = 0.5
+    relative_lr: float = 0.1
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class Scrub(Method):
 
     epochs: int = 5
     """Min epochs: walks over the retain set."""
-    max_epochs: int = 2
+    max_epochs: int = 3
     """Of these, how many have a walk over the forget set before them."""
     alpha: float = 0.5
     """Weight of the teacher on the retain set."""
@@ -54,7 +54,7 @@ class Scrub(Method):
     """Softness of teacher and student where they are compared."""
     relative_lr: float = 0.5
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
-    relative_max_lr: float = 1.0
+    relative_max_lr: float = 3.0
     """Learning rate of max steps as a fraction of that of min steps."""
     rewind: bool = False
     """Whether this is SCRUB+R; it needs hold-out samples of the forget set's classes."""

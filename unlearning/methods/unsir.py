@@ -52,15 +52,15 @@ class Unsir(Method):
     """Noise images for each forgotten class."""
     noise_penalty: float = 0.1
     """The paper's λ, on the squared length of an image."""
-    noise_repeats: int = 4
+    noise_repeats: int = 1
     """Walks over the noise in each epoch of impairing."""
     impair_epochs: int = 1
     """Epochs on noise and a part of R."""
-    repair_epochs: int = 2
+    repair_epochs: int = 4
     """Epochs on the part of R alone."""
-    retain_fraction: float = 0.5
+    retain_fraction: float = 1.0
     """Part of the retain set that is used, drawn once."""
-    relative_lr: float = 0.5
+    relative_lr: float = 1.0
     """First learning rate as a fraction of the recipe's peak; it falls to zero along a cosine."""
     relative_repair_lr: float = 0.5
     """Learning rate of repairing as a fraction of that of impairing."""
@@ -84,7 +84,7 @@ class Unsir(Method):
         """Return the impaired and repaired model."""
         part = share_of(problem.retain, self.retain_fraction, problem.seed)
         loss = cross_entropy()
-        noise = Walk(images=self.noise(problem), loss=loss)
+        noise = Walk(images=self.noise(problem), loss=loss, batch_statistics=False)
         impair = Epoch(
             walks=[*[noise] * self.noise_repeats, Walk(images=part, loss=loss)], interleaved=True
         )

@@ -25,8 +25,11 @@ _MOST_FORGET_ACCURACY = 0.5
 
 def check_result(
     method: UnlearningMethod, problem: Problem, *, must_change: bool = True
-) -> None:
-    """Check that the result is a new model in eval mode of the same layout, finite and changed."""
+) -> nn.Module:
+    """Check that the result is a new model in eval mode of the same layout, finite and changed.
+
+    Returns the result.
+    """
     result = method(problem)
     before, after = problem.model.state_dict(), result.state_dict()
     same_types = all(before[name].dtype == after[name].dtype for name in before.keys() & after)
@@ -43,6 +46,7 @@ def check_result(
     shared = {p.data_ptr() for p in problem.model.parameters()}
     apart = all(p.data_ptr() not in shared for p in result.parameters())
     demand(apart, "the result shares memory with the input")
+    return result
 
 
 def check_input_untouched(method: UnlearningMethod, problem: Problem) -> None:
