@@ -11,10 +11,10 @@ other table uses. The objective, smaller is better, is the mean over SEEDS seeds
 
 where λ is the audit's remaining influence; utility is how far the hold-out accuracy on retained
 classes lies below the references' mean, in units of the policy's margin (0 when not below);
-distance is the root mean square over the gates of the candidate's distance from the references' mean
-in their standard deviations, relative to the original's. So the original scores about 2 and a
-retraining about 0. A trial that costs more than COST_CAP of one retraining's CPU time, diverges or
-makes a gate impossible to compute has LOST added, so it loses to every other. Resumable: a log
+distance is the root mean square over the gates of the candidate's distance from the references'
+mean in their standard deviations, relative to the original's. So the original scores about 2 and a
+retraining near 0. A trial that costs more than COST_CAP of one retraining's CPU time, diverges or
+makes a gate impossible to compute scores LOST or more, so it loses to every other. Resumable: a log
 beside the output holds a line per trial.
 """
 
@@ -78,10 +78,9 @@ class Terms:
 class Workbench:
     """One draw with its original and references, and what one retraining of it costs."""
 
-    def __init__(self, plan: DrawPlan, bench: Bench) -> None:
-        self._cache = tempfile.TemporaryDirectory()
+    def __init__(self, plan: DrawPlan, bench: Bench, measured: Path) -> None:
         self.policy = Policy.standard()
-        self.draw = Draw(plan, bench, self.policy, Path(self._cache.name))
+        self.draw = Draw(plan, bench, self.policy, measured)
         self.problem = self.draw.problem(0)
         start = time.process_time()
         self.draw.retrained(0)
@@ -140,8 +139,11 @@ def judge(result: AuditResult, margin: float) -> Terms | None:
     return terms if math.isfinite(terms.sum) else None
 
 
-def tune(method: str, plan: DrawPlan, trials: int, log: Path) -> list[Entry]:
-    """Run the trials that the log lacks, adding a line for each; return all of them in order."""
+def tune(method: str, plan: DrawPlan, trials: int, log: Path, measured: Path) -> list[Entry]:
+    """Run the trials that the log lacks, adding a line for each; return all of them in order.
+
+    `measured` is a folder in which what was measured of the references is kept.
+    """
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space, identity = SPACES[method], _identity(method, plan)
@@ -161,7 +163,7 @@ def tune(method: str, plan: DrawPlan, trials: int, log: Path) -> list[Entry]:
             study.enqueue_trial({name: _default(method, name) for name in space})
         trial = study.ask(space)
         entry = {**identity, "number": number, "params": trial.params}
-        entry |= _workbench(plan).attempt(method, trial.params)
+        entry |= _workbench(plan, measured).attempt(method, trial.params)
         study.tell(trial, entry["objective"])
         with log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
@@ -195,9 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = DrawPlan(bench="digits", scope="class", seed=chosen.seed, originals=1, retrained=0)
     console = Console(stderr=True)
     # Torch is not safe to fork once its thread pools run.
-    with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as measured,
+        ProcessPoolExecutor(chosen.workers, mp_context=spawn) as pool,
+    ):
         futures = {
-            pool.submit(tune, name, plan, chosen.trials, log): name for name in chosen.methods
+            pool.submit(tune, name, plan, chosen.trials, log, Path(measured)): name
+            for name in chosen.methods
         }
         for future in as_completed(futures):
             name = futures[future]
@@ -210,9 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @cache
-def _workbench(plan: DrawPlan) -> Workbench:
+def _workbench(plan: DrawPlan, measured: Path) -> Workbench:
     """Train a draw once in each process."""
-    return Workbench(plan, BENCHES[plan.bench]())
+    return Workbench(plan, BENCHES[plan.bench](), measured)
 
 
 def _identity(method: str, plan: DrawPlan) -> Entry:

@@ -1,10 +1,10 @@
 """Bad teacher: learn from the original on the retain set, from a random network on the forget set.
 
-Chundawat, Tarun, Mandal and Kankanhalli, "Can Bad Teaching Induce Forgetting?" (arXiv 2205.08096),
-section 4: with l_u = 1 on forget samples, the student minimises
-(1 − l_u) · KL(competent teacher ‖ student) + l_u · KL(incompetent teacher ‖ student) (their
-equation 2), over all of F and a part of R. The part (.3) and the temperature (1) are the paper's;
-epochs and learning rate are ours, since the paper's one epoch of Adam has no counterpart here.
+Chundawat, Tarun, Mandal and Kankanhalli, "Can Bad Teaching Induce Forgetting?" (arXiv 2205.08096):
+with l_u = 1 on forget samples and 0 on others, the student minimises
+(1 − l_u) · KL(competent teacher ‖ student) + l_u · KL(incompetent teacher ‖ student), over all of F
+and a part of R. The part (.3) and the temperature (1) follow published runs; epochs and learning
+rate are ours, because the one training loop has another optimiser.
 
 Deviations: batches of F and of R are mixed evenly instead of samples within a batch, and batch norm
 is in eval mode on those of F. The incompetent teacher is the network with all its layers drawn

@@ -1,11 +1,11 @@
 """Boundary unlearning: move the decision boundary so that no forget sample is on its own side.
 
-Chen, Gao, Liu, Zhao and Wang, "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting
+Chen, Gao, Liu, Peng and Wang, "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting
 the Decision Boundary" (arXiv 2303.11570, CVPR 2023). *Shrink*: a step of the fast gradient sign
 method on each forget sample, x + ε · sign(∇ loss), finds its nearest other class, which it is then
 taught. *Expand*: a shadow class is added to the classifier, the forget samples are taught it, and
-it is pruned again. Both use F alone, and ten epochs are the paper's. Its ε = .1 is for pixels from
-0 to 1: here it is in units of the normalised images. The learning rate is ours.
+it is pruned again. Both use F alone. Ten epochs and ε = .1 follow published runs, where pixels go
+from 0 to 1: here ε is in units of the normalised images. The learning rate is ours.
 
 Defined in the paper for one class. Here the nearest class is never a forgotten one, and single
 samples are taught their nearest other class in the same way. Using no retain sample, it damages the

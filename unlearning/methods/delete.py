@@ -1,11 +1,11 @@
 """DELETE: distil the original on the forget set, with each sample's own class masked.
 
-Zhou, Zheng, Zhang and Wang, "Decoupled Distillation to Erase: A General Unlearning Method for Any
-Class-centric Tasks" (CVPR 2025): the loss splits into forgetting the class and keeping what the
-original says of the others, so the target is the original's softmax with the class's logit at −∞,
-and the student minimises KL(target ‖ student) on F alone. Written from the paper's idea and the
-formula of its loss; equation numbers were not available to us. Twenty epochs are the authors'; the
-learning rate is ours, because their 10⁻⁴ goes with another loop.
+Zhou, Zheng, Mo, Lu, Lin and Zheng, "Decoupled Distillation to Erase: A General Unlearning Method
+for Any Class-centric Tasks" (arXiv 2503.23751, CVPR 2025): the loss splits into forgetting the
+class and keeping what the original says of the others, so the student minimises
+KL(softmax(mask(original's logits)) ‖ student) on F alone, where the mask puts the class's logit at
+−∞. Twenty epochs are the authors' for CIFAR-10; the learning rate is ours, because their 10⁻⁴ goes
+with another loop.
 
 With several forgotten classes all of them are masked. On single samples of retained classes the
 sample's own class is masked, as in the published method: that forgets too much where a retrained

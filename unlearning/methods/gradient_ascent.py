@@ -1,11 +1,12 @@
 """NegGrad+: descend on the retain set's loss and ascend on the forget set's, in the same step.
 
 Kurmanji, Triantafillou, Hayes and Triantafillou, "Towards Unbounded Machine Unlearning" (arXiv
-2302.09880), section 5, who name it as a strong baseline: minimise
+2302.09880), who propose it as a strong baseline: minimise
 β · mean loss on R − (1 − β) · mean loss on F. Here R has weight one and F the weight `beta`, which
-is their (1 − β) / β up to the learning rate. They choose β between .9 and .9999 for each task; our
-defaults (weight, epochs, learning rate) are chosen on toy problems and digits. The ascent has no
-bound of its own: the recipe's gradient clipping is what holds it.
+is their (1 − β) / β up to the learning rate: .05 stands for their β = .95 on small problems, and
+their .9999 on large ones would be .0001. Epochs and learning rate are ours, chosen on toy problems
+and digits. The ascent has no bound of its own: the recipe's gradient clipping is what holds it, and
+at higher rates it ruins the network.
 
 Deviation: forget images pass the batch norms in eval mode, so that they leave no trace there.
 """

@@ -1,9 +1,9 @@
 """l1-sparse: fine-tune on the retain set while a penalty takes weights to zero.
 
 Jia, Liu, Ram, Yao, Liu, Liu, Sharma and Liu, "Model Sparsity Can Simplify Machine Unlearning"
-(arXiv 2304.04934), section 4: minimise the loss on R + γ · ‖θ‖₁ (their equation 5), with γ falling
-linearly to zero over the epochs, the schedule that they find best. γ = 5·10⁻⁴ is the paper's for
-CIFAR-10 and ResNet-18; epochs and learning rate are those of `finetune`, which it is compared with.
+(arXiv 2304.04934): minimise the loss on R + γ · ‖θ‖₁, with γ falling linearly to zero over the
+epochs, one of the schedules that they compare. γ = 5·10⁻⁴ follows published runs on CIFAR-10;
+epochs and learning rate are those of `finetune`, which it is compared with.
 
 Like fine-tuning it never touches the forget set, so it does not promise that a class is forgotten.
 """

@@ -1,11 +1,11 @@
 """SalUn: teach wrong labels, but only to the weights that matter for the forget set.
 
 Fan, Liu, Zhang, Wong, Wei and Liu, "SalUn: Empowering Machine Unlearning via Gradient-based Weight
-Saliency" (arXiv 2310.12508), section 4: the mask (their equation 3) is one where the absolute
-gradient of the forget loss at the original weights is at least the threshold γ, the median in the
-paper, and the unlearnt weights (equation 4) are mask ⊙ (original + change) + (1 − mask) ⊙ original;
-the change comes from random labels on F beside the true ones on R (equation 5). The threshold is
-the paper's; epochs and learning rate are those of `random_labels`, which it is compared with.
+Saliency" (arXiv 2310.12508): the mask is one where the absolute gradient of the forget loss at the
+original weights is at least a threshold, the median in the paper, and the unlearnt weights are
+mask ⊙ (original + change) + (1 − mask) ⊙ original; the change comes from random labels on F beside
+the true ones on R. The threshold is the paper's; epochs and learning rate are those of
+`random_labels`, which it is compared with.
 
 Deviation: no weight decay, which would move the weights outside the mask as well. Statistics of
 batch norms are no weights and go on moving with R.

@@ -1,15 +1,15 @@
 """SCRUB: leave the original on the forget set and stay with it on the retain set, in turn.
 
 Kurmanji, Triantafillou, Hayes and Triantafillou, "Towards Unbounded Machine Unlearning" (arXiv
-2302.09880), section 3: the student, started at the teacher (the original), minimises
-α · KL(teacher ‖ student) + γ · cross-entropy on R and maximises KL(teacher ‖ student) on F (their
-equation 3), by epochs in turn (algorithm 1): one over F, then one over R, and after some rounds R
-alone. SCRUB+R rewinds to the epoch after which the error on F was nearest to the error that the
-final model makes on unseen samples of the same classes.
+2302.09880): the student, started at the teacher (the original), minimises
+α · KL(teacher ‖ student) + γ · cross-entropy on R and maximises KL(teacher ‖ student) on F, by
+epochs in turn: one over F, then one over R, and after some rounds R alone. SCRUB+R rewinds to the
+epoch after which the error on F was nearest to the error that the final model makes on unseen
+samples of the same classes.
 
-Defaults: temperature 4 and 2 rounds lie among the settings quoted for peers' runs (2 to 4 rounds);
-weights, epochs and learning rate are ours, chosen on toy problems and digits, because the paper's
-Adam with its own rates has no counterpart in the one training loop.
+Defaults: temperature 4 and 3 rounds lie among the settings of published runs (2 to 4 rounds);
+weights, epochs and learning rates are ours, chosen on toy problems and digits, because the one
+training loop has another optimiser.
 """
 
 from collections.abc import Sequence

@@ -1,17 +1,17 @@
 """Selective synaptic dampening: shrink the weights that matter for the forget set, and train none.
 
 Foster, Schoepf and Brintrup, "Fast Machine Unlearning Without Retraining Through Selective Synaptic
-Dampening" (arXiv 2308.07707), section 4: with [I_D] and [I_F] the diagonals of the Fisher matrix on
-all training samples and on the forget set, a weight with I_F > α I_D is multiplied by
-min(λ I_D / I_F, 1); the others stay (their equations 3 and 4).
+Dampening" (arXiv 2308.07707): with I_D and I_F the diagonals of the Fisher matrix on all training
+samples and on the forget set, a weight with I_F > α I_D is multiplied by min(λ I_D / I_F, 1); the
+others stay.
 
-Defaults: λ = 1 is the paper's. Its α = 10 is for data sets of 20 and 100 classes and can select
-nothing where F is a tenth of D or more, because I_F ≤ I_D · |D| / |F|: ours is smaller. The Fisher
-matrix takes the square of each sample's gradient; the authors' code squares the gradients of whole
-batches, which is cheaper. `group` chooses between the two.
+Defaults: λ = 1 is the paper's. Its α = 10 is for data sets of many classes and selects nothing
+where F is a tenth of D or more, because I_F ≤ I_D · |D| / |F|: ours is smaller. The Fisher matrix
+takes the square of each sample's gradient, which is slow; `group` squares the mean gradient of
+several samples, and 1 is the formula itself.
 
-Known weakness: on random samples it changes little or nothing (research by its users, and our own
-contract suite, which asks for no more than one changed weight).
+Known weakness: on random samples, and where R is small, it changes little or nothing; on one class
+it can ruin the others.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,14 @@
 """UNSIR: break a class with images that the network finds most unlike it, then repair the rest.
 
 Tarun, Chundawat, Mandal and Kankanhalli, "Fast Yet Effective Machine Unlearning" (arXiv
-2111.08947), section 4: for each class to be forgotten a batch of noise images is optimised to
-*maximise* the original's loss for that class, minimising −loss + λ · ‖noise‖² (their equation 2);
-one epoch on the noise under that label beside a part of R impairs the class, one epoch on the part
-alone repairs the others (algorithm 1). λ = .1, five rounds of eight Adam steps with rate .1, and
-two learning rates of which the repairing one is half are the authors' settings; how much of R, how
-many walks and the learning rates in terms of the recipe are ours.
+2111.08947): for each class to be forgotten a batch of noise images is optimised to *maximise* the
+original's loss for that class, minimising −loss + λ · ‖noise‖²; one epoch on the noise under that
+label beside a part of R impairs the class, epochs on the part alone repair the others. λ = .1,
+Adam with rate .1 on the noise, and a repairing rate of half the impairing one follow published
+runs; walks, numbers of images and rates in terms of the recipe are ours.
+
+Deviations: batches of noise and of R are mixed evenly instead of samples within a batch, and batch
+norm is in eval mode on the noise, whose statistics would ruin every other class.
 
 Defined for whole classes only: in instance scope a class keeps samples in R, and noise under its
 label would impair what the retain set must keep.

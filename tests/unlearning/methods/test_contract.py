@@ -125,6 +125,10 @@ def test_weights_that_are_not_finite_never_come_back() -> None:
         _Ruined()(toy_problem())
 
 
+def test_a_float64_model_comes_back_in_float64() -> None:
+    check_half_precision(FineTune(epochs=1), torch.float64)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_weight_that_half_precision_cannot_hold_is_an_error(dtype: torch.dtype) -> None:
     problem = toy_problem()
