@@ -81,7 +81,7 @@ def test_without_penalty_it_is_fine_tuning_and_with_it_weights_are_smaller() -> 
     for name, value in tuned.state_dict().items():
         torch.testing.assert_close(plain.state_dict()[name], value)
     sparse = L1Sparse(gamma=0.01)(problem)
-    sizes = [sum(float(p.abs().sum()) for p in m.parameters()) for m in (sparse, tuned)]
+    sizes = [sum(float(p.detach().abs().sum()) for p in m.parameters()) for m in (sparse, tuned)]
     assert sizes[0] < 0.8 * sizes[1]
 
 
