@@ -4,7 +4,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-methods bench-throughput
+.PHONY: demo test check format clean bench-audit bench-calibration bench-methods bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, h
 
 bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
 	$(BIN)/python -m benchmarks.methods
+
+bench-tuning: $(VENV)/.installed  ## hyper-parameters of every method on one budget; resumable
+	$(BIN)/python -m benchmarks.tuning
 
 bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
