@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearning.data import Images
-from unlearning.features import Tap, extract, find_module
+from unlearning.errors import NonFiniteLoss, NotComputable
+from unlearning.features import Outputs, Tap, extract, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import divergence_from, masked_target, recovery_loss
 from unlearning.methods.geometry import RetainGeometry
 from unlearning.methods.perturbation import restart_last_stage
+from unlearning.metrics.moments import Moments
+from unlearning.metrics.standardise import channel_scale
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, generator, seeded
 from unlearning.settings import check_ranges, check_types
@@ -48,7 +51,7 @@ class Muda(Method):
     """
 
     name: ClassVar[str] = "muda"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     alpha: float = 1.0
     """Weight of the alignment."""
@@ -172,18 +175,24 @@ class _Forgetting:
             self.targets = torch.where(self.whole[:, None], self.targets, given)
 
     def refresh(self) -> None:
-        """Measure the student's geometry, and the neighbours where they are the target."""
+        """Measure the student's geometry, and the neighbours where they are the target.
+
+        Raises:
+            NonFiniteLoss: the student gives every retain sample the same features: it is lost.
+        """
         problem = self.problem
         neighbours = problem.scope != "class" and problem.forget_predictions is None
         seen = extract(self.model, self.sample, problem.classifier, stages=neighbours)
-        geometry = RetainGeometry.of(seen.features, len(problem.retained_classes) - 1)
+        asked = extract(self.model, problem.forget, problem.classifier, stages=neighbours)
+        k = len(problem.retained_classes) - 1
+        try:
+            geometry = RetainGeometry.of(seen.features, asked.features, k)
+            if neighbours:
+                votes = _votes(seen, self.sample.labels, asked, problem.num_classes)
+                self.targets = torch.where(self.whole[:, None], self.targets, votes)
+        except NotComputable as error:
+            raise NonFiniteLoss(f"muda cannot go on: {error.reason}") from error
         self.geometry = geometry.to(problem.device)
-        if neighbours:
-            known = seen.features if seen.stage_features is None else seen.stage_features
-            asked = extract(self.model, problem.forget, problem.classifier)
-            wanted = asked.features if asked.stage_features is None else asked.stage_features
-            votes = neighbour_votes(known, self.sample.labels, wanted, problem.num_classes)
-            self.targets = torch.where(self.whole[:, None], self.targets, votes)
 
     def loss(self) -> LossStep:
         """Make the loss step."""
@@ -202,13 +211,22 @@ class _Forgetting:
         return loss
 
 
+def _votes(known: Outputs, labels: Tensor, asked: Outputs, num_classes: int) -> Tensor:
+    """Let the neighbours vote at the input of the last stage, or of the classifier without one."""
+    if known.stage_features is None or asked.stage_features is None:
+        return neighbour_votes(known.features, labels, asked.features, num_classes)
+    return neighbour_votes(known.stage_features, labels, asked.stage_features, num_classes)
+
+
 def neighbour_votes(known: Tensor, labels: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
     """Return the label shares [m, K] among the ten nearest rows of `known` for rows of `wanted`.
 
-    Distances are Euclidean on channels divided by their standard deviation over `known`.
+    Distances are Euclidean on standardised channels (`channel_scale` of `known`).
+
+    Raises:
+        NotComputable: the known features are constant.
     """
-    scale = known.std(0, correction=0)
-    scale = scale.clamp_min(max(1e-3 * float(scale.max()), 1e-12))
+    scale = channel_scale(Moments.of(known), wanted).to(known)
     distances = torch.cdist(wanted / scale, known / scale)
     nearest = distances.topk(min(_NUM_NEIGHBOURS, len(known)), largest=False).indices
     return functional.one_hot(labels[nearest], num_classes).float().mean(1)
