@@ -80,6 +80,7 @@ def sign_statement(statement: dict[str, Any], signer: Signer) -> SignedReport:
 
 def _predicate(context: ReportContext) -> dict[str, Any]:
     audit, notices = context.audit, copy_notices(context.near_duplicates)
+    pool = {} if context.pool is None else {"pool": {**asdict(context.pool), "decides": False}}
     return {
         "report": {
             "about": context.subject.kind,
@@ -117,6 +118,7 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "notices": notices,
         "limits": limits(audit, notices),
         **({"of_request": context.of_request} if context.of_request else {}),
+        **pool,
     }
 
 

@@ -19,6 +19,9 @@ Rungs = Annotated[list[str] | None, typer.Option(help="A rung of the ladder, in 
 Duplicates = Annotated[
     bool, typer.Option(help="Forget samples with equal files too, whatever their id.")
 ]
+Pool = Annotated[
+    bool, typer.Option(help="Train ten models more, to teach muda what single samples look like.")
+]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
 
@@ -143,6 +146,7 @@ def forget(
     method: Rungs = None,
     audit: Annotated[str, typer.Option(help="references, qualified or none.")] = "references",
     duplicates: Duplicates = False,
+    pool: Pool = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -163,6 +167,7 @@ def forget(
         "ladder": method,
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
+        "pool": pool or None,
     }
     output = Output(as_json=as_json)
     _show(output, "Request", calls.forget(output, body, url, key, follow=follow))
