@@ -9,9 +9,9 @@ from service.pages.view import View
 
 _ABOUT = (
     "Models that each missed a tenth of the training samples at most were trained for this "
-    "request. What they say of a sample that they never saw is how the model might see it once it has "
-    "forgotten. They decide nothing in this report: they were trained with most of the samples, "
-    "none of them was kept, and what taught a method never audits it."
+    "request. What they say of a sample that they never saw is how the model might see it once "
+    "it has forgotten. They decide nothing in this report: they were trained with most of the "
+    "samples, none of them was kept, and what taught a method never audits it."
 )
 _READ = {
     "memorised": "Memorised: how much surer of the label models are that saw the sample (0: not)",
