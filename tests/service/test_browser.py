@@ -96,7 +96,7 @@ def test_nothing_of_a_reply_is_wider_than_a_phone(report: SignedFile, tmp_path: 
 
 
 def test_what_is_too_wide_is_noticed(report: SignedFile, tmp_path: Path) -> None:
-    word = f"<p>{'long' * 40}</p></main>"
+    word = f"<p><b>{'long' * 40}</b></p></main>"
     html = report.page.html.replace("</main>", word).replace("overflow-wrap: break-word", "")
     found = measured(html, PHONE, tmp_path)
     assert found["scroll"] != PHONE

@@ -48,11 +48,15 @@ class Draw:
     """Trains and holds the networks of one plan.
 
     In class scope a class drawn by the seed is forgotten whole. In instance scope 40 training
-    labels are wrong, and 20 of these samples are forgotten.
+    labels are wrong, and 20 of these samples are forgotten. `look` counts from 1; the references of
+    a look are those of the one before and more.
     """
 
-    def __init__(self, plan: DrawPlan, bench: Bench, policy: Policy, cache_dir: Path) -> None:
+    def __init__(
+        self, plan: DrawPlan, bench: Bench, policy: Policy, cache_dir: Path, look: int = 1
+    ) -> None:
         self.plan, self.bench, self.policy, self.cache_dir = plan, bench, policy, cache_dir
+        self.look = look
         train, self.holdout = bench.split(plan.seed)
         draws = generator(plan.seed, bench.name, plan.scope, "forget set")
         if plan.scope == "class":
@@ -66,8 +70,9 @@ class Draw:
 
     @cached_property
     def references(self) -> list[nn.Module]:
-        """The retrained references of the policy's first look."""
-        return [self._retrain("reference", number) for number in range(self.policy.looks[0])]
+        """The retrained references of the look."""
+        count = self.policy.looks[self.look - 1]
+        return [self._retrain("reference", number) for number in range(count)]
 
     @cached_property
     def originals(self) -> list[nn.Module]:
@@ -122,6 +127,7 @@ class Draw:
             classifier=self.bench.classifier,
             num_classes=self.bench.num_classes,
             policy=self.policy,
+            look=self.look,
             relearn=False,
             cache_dir=self.cache_dir,
             data_digest=str(self.plan),
