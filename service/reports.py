@@ -80,7 +80,6 @@ def sign_statement(statement: dict[str, Any], signer: Signer) -> SignedReport:
 
 def _predicate(context: ReportContext) -> dict[str, Any]:
     audit, notices = context.audit, copy_notices(context.near_duplicates)
-    pool = {} if context.pool is None else {"pool": {**asdict(context.pool), "decides": False}}
     return {
         "report": {
             "about": context.subject.kind,
@@ -117,9 +116,18 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "near_duplicates": context.near_duplicates,
         "notices": notices,
         "limits": limits(audit, notices),
-        **({"of_request": context.of_request} if context.of_request else {}),
-        **pool,
+        **_additions(context),
     }
+
+
+def _additions(context: ReportContext) -> dict[str, Any]:
+    """Return the members that only some reports have."""
+    found: dict[str, Any] = {}
+    if context.of_request:
+        found["of_request"] = context.of_request
+    if context.pool is not None:
+        found["pool"] = {**asdict(context.pool), "decides": False}
+    return found
 
 
 def _request(subject: SubjectFacts) -> dict[str, Any]:

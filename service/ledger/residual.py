@@ -42,19 +42,21 @@ def residual_copies(
         for row in references
     ]
     if references:
-        key = cache_key(owner.model_id, owner.retain_digest)
-        cache = ResidualCopy(
-            what="cache",
-            name="measurements on the workers' disks",
-            digest=None,
-            where=f"cache/{key}",
-            contains=True,
-            until=until,
-        )
-        copies.append(cache)
+        copies.append(_cache(owner, until))
     if isinstance(owner, Run):
         copies += pool_copies(session, owner)
     return tuple(copies)
+
+
+def _cache(owner: Run | Audit, until: str) -> ResidualCopy:
+    return ResidualCopy(
+        what="cache",
+        name="measurements on the workers' disks",
+        digest=None,
+        where=f"cache/{cache_key(owner.model_id, owner.retain_digest)}",
+        contains=True,
+        until=until,
+    )
 
 
 def _contains(owner: Run | Audit, base: ModelVersion, version: ModelVersion) -> bool:

@@ -51,7 +51,7 @@ class Muda(Method):
     """
 
     name: ClassVar[str] = "muda"
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
 
     alpha: float = 1.0
     """Weight of the alignment."""
