@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from unlearning.methods import METHODS as METHOD_TYPES
+
 TUNED: Final = Path(__file__).parent / "results" / "tuned.json"
 """Hyper-parameters found by `benchmarks.tuning` under one budget for all methods."""
 CLASS: Final = ("class",)
@@ -29,12 +31,12 @@ def tuned_rows(path: Path = TUNED) -> dict[str, Row]:
     """Return a row for each method that was tuned; none where no tuning was done."""
     if not path.exists():
         return {}
-    found = json.loads(path.read_text())["methods"]
+    found = json.loads(path.read_text())
     return {
         f"{name}, tuned": Row(
             name=name,
             hyperparameters=entry["hyperparameters"],
-            scopes=tuple(entry.get("scopes", BOTH)),
+            scopes=CLASS if METHOD_TYPES[name].scopes == CLASS else BOTH,
         )
         for name, entry in found.items()
     }

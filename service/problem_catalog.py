@@ -59,6 +59,11 @@ CATALOG: dict[str, Problem] = {
     "retrain_required": Problem(
         422, "Only retrain closes a request without an audit", "Add `retrain` to the ladder."
     ),
+    "pool_not_usable": Problem(
+        422,
+        "Nothing would use the pool",
+        "Ask for the audit level `references` with `muda` in the ladder, or leave `pool` out.",
+    ),
     "unknown_audit": Problem(
         422, "There is no such audit level", "Use `references`, `qualified` or `none`."
     ),

@@ -202,7 +202,7 @@ def falling(step: float, total: float) -> float:
 def _batches(epoch: Epoch, recipe: Recipe, seed: int, number: int) -> Iterator[tuple[Walk, Batch]]:
     """Yield the batches of one epoch, of one walk after the other or evenly mixed."""
     streams = [
-        _walk_batches(walk, recipe, generator(seed, "epoch", number, which))
+        walk_batches(walk.images, recipe, generator(seed, "epoch", number, which))
         for which, walk in enumerate(epoch.walks)
     ]
     counts = [len(split(len(walk.images), recipe.batch_size)) for walk in epoch.walks]
@@ -213,8 +213,8 @@ def _batches(epoch: Epoch, recipe: Recipe, seed: int, number: int) -> Iterator[t
         yield epoch.walks[which], next(streams[which])
 
 
-def _walk_batches(walk: Walk, recipe: Recipe, draws: torch.Generator) -> Iterator[Batch]:
-    images = walk.images
+def walk_batches(images: Images, recipe: Recipe, draws: torch.Generator) -> Iterator[Batch]:
+    """Yield the batches of one walk over a set in random order, augmented by the recipe."""
     sizes = split(len(images), recipe.batch_size)
     order = torch.randperm(len(images), generator=draws)
     moves = draw_moves(sizes, recipe.shift, recipe.flip, draws, images.device)

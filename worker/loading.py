@@ -199,6 +199,8 @@ class Samples:
     digests: list[str]
     labels: Tensor
     roles: list[str]
+    groups: list[int | None]
+    """What a training leaves out together; null where nothing is left out."""
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
@@ -212,6 +214,7 @@ class Samples:
             digests=columns["sha256"],
             labels=torch.tensor(columns["label"], dtype=torch.int64),
             roles=columns["role"],
+            groups=columns["group"],
         )
 
     def rows(self, *roles: str) -> Tensor:

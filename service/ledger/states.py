@@ -15,6 +15,8 @@ from service.tables import (
     Model,
     ModelStatus,
     ModelVersion,
+    Pool,
+    PoolState,
     Qualification,
     QualificationState,
     Reference,
@@ -26,7 +28,9 @@ from service.tables import (
     VersionState,
 )
 
-Stateful = Audit | DeletionRequest | Job | Model | ModelVersion | Qualification | Reference | Run
+Stateful = (
+    Audit | DeletionRequest | Job | Model | ModelVersion | Pool | Qualification | Reference | Run
+)
 
 MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
     ModelStatus: {"checking": {"ready", "rejected"}},
@@ -54,6 +58,7 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
         "running": {"running", "queued", "completed", "cancelled", "failed"},
     },
     ReferenceState: {"training": {"ready", "failed"}, "ready": {"purged"}},
+    PoolState: {"training": {"ready", "failed"}, "ready": {"purged"}},
 }
 """From a state to those that may follow it; a state without an entry is final."""
 
@@ -63,6 +68,7 @@ RESOURCES: dict[type[Stateful | Report], str] = {
     Job: "jobs",
     Model: "models",
     ModelVersion: "model-versions",
+    Pool: "pools",
     Qualification: "qualifications",
     Reference: "references",
     Report: "reports",

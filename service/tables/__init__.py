@@ -10,6 +10,7 @@ from service.tables.base import (
     JobKind,
     JobStatus,
     ModelStatus,
+    PoolState,
     QualificationState,
     ReferenceState,
     RequestStatus,
@@ -20,7 +21,7 @@ from service.tables.base import (
 from service.tables.datasets import Dataset, Sample, Tombstones
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
-from service.tables.jobs import Job, JobNeed, Reference
+from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
 from service.tables.qualifications import Qualification, QualificationTrial
 from service.tables.requests import (
@@ -49,6 +50,8 @@ __all__ = [
     "ModelStatus",
     "ModelVersion",
     "Outbox",
+    "Pool",
+    "PoolState",
     "Qualification",
     "QualificationState",
     "QualificationTrial",

@@ -143,6 +143,7 @@ class JobKind(StrEnum):
     UNLEARN = "unlearn"
     AUDIT = "audit"
     TRIAL = "trial"
+    POOL = "pool"
 
 
 class JobStatus(StrEnum):
@@ -158,6 +159,15 @@ class JobStatus(StrEnum):
 
 class ReferenceState(StrEnum):
     """Whether a retrained reference can be used."""
+
+    TRAINING = "training"
+    READY = "ready"
+    FAILED = "failed"
+    PURGED = "purged"
+
+
+class PoolState(StrEnum):
+    """Whether a pool's predictions can be used."""
 
     TRAINING = "training"
     READY = "ready"

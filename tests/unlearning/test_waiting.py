@@ -23,9 +23,9 @@ from unlearning.training import (
     Batch,
     Walk,
     _Stepper,
-    _walk_batches,
     cross_entropy,
     fit,
+    walk_batches,
 )
 
 RECIPE = Recipe(epochs=3, batch_size=8, peak_lr=0.05, clip_norm=0.5, shift=0)
@@ -164,7 +164,7 @@ def test_steps_on_cuda_wait_only_to_look_at_the_flag() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         stepper.taken = 1  # step 0 looks
-        for batch in itertools.islice(_walk_batches(walk, recipe, generator(0)), 8):
+        for batch in itertools.islice(walk_batches(walk.images, recipe, generator(0)), 8):
             stepper.step(walk, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")

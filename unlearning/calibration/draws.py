@@ -71,6 +71,7 @@ class Draw:
         policy: Policy,
         cache_dir: Path,
         *,
+        look: int = 1,
         relearn: bool = False,
         weights_dir: Path | None = None,
     ) -> None:
@@ -81,11 +82,12 @@ class Draw:
             bench: Its data set.
             policy: By which candidates are audited.
             cache_dir: Where the audit keeps its figures.
+            look: Counts from 1; the references of a look are those of the one before and more.
             relearn: Whether audits measure relearning though no gate needs it.
             weights_dir: Where trained networks are kept and found again; nowhere by default.
         """
         self.plan, self.bench, self.policy, self.cache_dir = plan, bench, policy, cache_dir
-        self.relearn, self.weights_dir = relearn, weights_dir
+        self.look, self.relearn, self.weights_dir = look, relearn, weights_dir
         train, self.holdout = bench.split(plan.seed)
         self.train, asked = self._ask(train)
         self.forget = self.train.subset(asked.nonzero()[:, 0])
@@ -110,8 +112,9 @@ class Draw:
 
     @cached_property
     def references(self) -> list[nn.Module]:
-        """The retrained references of the policy's first look."""
-        return [self._retrain("reference", number) for number in range(self.policy.looks[0])]
+        """The retrained references of the look."""
+        count = self.policy.looks[self.look - 1]
+        return [self._retrain("reference", number) for number in range(count)]
 
     @cached_property
     def originals(self) -> list[nn.Module]:
@@ -167,6 +170,7 @@ class Draw:
             classifier=self.bench.classifier,
             num_classes=self.bench.num_classes,
             policy=self.policy,
+            look=self.look,
             relearn=self.relearn,
             cache_dir=self.cache_dir,
             data_digest=str(self.plan),

@@ -75,8 +75,11 @@ class _Geometry:
 
     def refresh(self) -> None:
         problem = self.problem
-        seen = extract(self.both.model, problem.retain, problem.classifier, stages=False).features
-        geometry = RetainGeometry.of(seen, len(problem.retained_classes) - 1)
+        seen, asked = (
+            extract(self.both.model, images, problem.classifier, stages=False).features
+            for images in (problem.retain, problem.forget)
+        )
+        geometry = RetainGeometry.of(seen, asked, len(problem.retained_classes) - 1)
         self.now = geometry.to(problem.device)
 
 

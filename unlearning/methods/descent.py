@@ -7,12 +7,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from unlearning.augmentation import augment
 from unlearning.data import Images
 from unlearning.problem import Problem
 from unlearning.randomness import generator
 from unlearning.recipe import Recipe
-from unlearning.training import Batch, Epoch, Schedule, split, train
+from unlearning.training import Batch, Epoch, Schedule, train, walk_batches
 
 
 def descend(
@@ -49,11 +48,7 @@ def endless_batches(images: Images, problem: Problem) -> Iterator[Batch]:
     """
     recipe, draws = problem.settings, generator(problem.seed, "endless batches")
     while True:
-        order = torch.randperm(len(images), generator=draws)
-        for index in torch.split(order, split(len(images), recipe.batch_size)):
-            x = augment(images.batch(index), recipe.shift, recipe.flip, draws)
-            x = x.contiguous(memory_format=torch.channels_last)
-            yield Batch(x, images.labels[index].to(x.device), index.to(x.device))
+        yield from walk_batches(images, recipe, draws)
 
 
 def share_of(images: Images, fraction: float, seed: int) -> Images:

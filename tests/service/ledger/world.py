@@ -56,12 +56,13 @@ def rows(num_train: int = NUM_TRAIN, num_holdout: int = NUM_HOLDOUT) -> list[Sam
 
 @dataclass
 class Handed:
-    """What one claimed job was given: its kind, its spec and (sample uri → role)."""
+    """What one claimed job was given: its kind, its spec, and by sample uri its role and group."""
 
     kind: str
     run_id: uuid.UUID | None
     spec: dict[str, Any]
     roles: dict[str, str]
+    groups: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -211,7 +212,8 @@ class World:
             job = session.get_one(Job, claim.job_id)
             rows = list(package.samples)
             roles = {row.uri: str(row.role) for row in rows}
-            self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles))
+            groups = {row.uri: row.group for row in rows}
+            self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles, groups))
         result = answer(package.spec, claim, verdict)
         if self.copies is not None and "forget_sets" in package.spec:
             places = {row.uri: row.position for row in rows}
