@@ -7,6 +7,7 @@ from service.tables.base import (
     AuditPurpose,
     AuditStatus,
     Base,
+    EndpointState,
     JobKind,
     JobStatus,
     ModelStatus,
@@ -31,6 +32,12 @@ from service.tables.requests import (
     RequestSamples,
     Run,
 )
+from service.tables.webhooks import (
+    OpendsrRequest,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 __all__ = [
     "ApiKey",
@@ -41,6 +48,7 @@ __all__ = [
     "Base",
     "Dataset",
     "DeletionRequest",
+    "EndpointState",
     "Job",
     "JobKind",
     "JobNeed",
@@ -48,6 +56,7 @@ __all__ = [
     "Model",
     "ModelStatus",
     "ModelVersion",
+    "OpendsrRequest",
     "Outbox",
     "Qualification",
     "QualificationState",
@@ -65,5 +74,8 @@ __all__ = [
     "Tenant",
     "Tombstones",
     "VersionState",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "new_id",
 ]

@@ -163,3 +163,11 @@ class ReferenceState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     PURGED = "purged"
+
+
+class EndpointState(StrEnum):
+    """Whether a webhook endpoint is told of events; a deleted one is kept for its deliveries."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    DELETED = "deleted"
