@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     outgoing_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     outgoing_allow_http: bool = False
     outgoing_ca_file: Path | None = None
-    outgoing_timeout_s: float = Field(default=15, gt=0, le=60)
+    outgoing_timeout_s: float = Field(default=10, gt=0, le=60)
     webhooks_kept_days: float = Field(default=30, gt=0)
     opendsr_key_file: Path | None = None
     opendsr_certificate_file: Path | None = None

@@ -32,6 +32,7 @@ from service.routes import (
     reports,
     request_audits,
     requests,
+    webhooks,
 )
 from service.signing import load_signer
 from service.storage import Storage
@@ -51,6 +52,7 @@ _ROUTES = (
     reports,
     renderings,
     log,
+    webhooks,
 )
 
 

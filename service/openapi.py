@@ -20,6 +20,7 @@ _TAGS = [
         "name": "reports",
         "description": "Signed reports, what is made from them, the audit log.",
     },
+    {"name": "webhooks", "description": "Be told of events, signed by Standard Webhooks."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
 _SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)
