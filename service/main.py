@@ -26,6 +26,7 @@ from service.routes import (
     datasets,
     log,
     models,
+    opendsr,
     public,
     qualifications,
     renderings,
@@ -53,6 +54,7 @@ _ROUTES = (
     renderings,
     log,
     webhooks,
+    opendsr,
 )
 
 
@@ -91,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(opendsr.public)
     problems.install(app)
     install_openapi(app)
     app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes)

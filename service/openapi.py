@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.opendsr_orders import OpendsrOrder
 from service.schemas import AuditOrder, DatasetOrder, ModelOrder, Problem
 
 _TAGS = [
@@ -21,9 +22,10 @@ _TAGS = [
         "description": "Signed reports, what is made from them, the audit log.",
     },
     {"name": "webhooks", "description": "Be told of events, signed by Standard Webhooks."},
+    {"name": "opendsr", "description": "Ask for erasure by OpenDSR 2.0."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
-_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)
+_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)
 
 
 def install_openapi(app: FastAPI) -> None:

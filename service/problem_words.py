@@ -63,6 +63,11 @@ WEBHOOKS: dict[str, Problem] = {
     "endpoint_gone": Problem(
         None, "The endpoint answered 410", "Enable it if the receiver is back, or delete it."
     ),
+    "opendsr_invalid": Problem(
+        400,
+        "The body is no OpenDSR request",
+        "Correct the places that `errors` points at; see docs/opendsr.md.",
+    ),
     "opendsr_no_model": Problem(
         400,
         "No model is named",
@@ -74,7 +79,7 @@ WEBHOOKS: dict[str, Problem] = {
         "Ask the operator to set EXPUNGE_PUBLIC_URL, EXPUNGE_OPENDSR_KEY_FILE and"
         " EXPUNGE_OPENDSR_CERTIFICATE_FILE.",
     ),
-    "opendsr_not_requested": Problem(
+    "opendsr_repeated": Problem(
         400, "That request is known already", "Read its status; each request has an id of its own."
     ),
     "opendsr_unsupported": Problem(

@@ -125,7 +125,9 @@ def opendsr_facts(request: DeletionRequest) -> dict[str, Any]:
         "request_id": str(request.id),
         "subject_request_id": request.subject_request_id,
         "request_status": OPENDSR_STATUS.get(request.status, "in_progress"),
-        "expected_completion_time": request.due_at.isoformat(),
+        "expected_completion_time": request.due_at.isoformat(timespec="seconds").replace(
+            "+00:00", "Z"
+        ),
         "status": str(request.status),
         "verdict": request.verdict,
     }

@@ -43,34 +43,7 @@ class Receiver:
 def listening(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """Yield a receiver that listens on a free port of this machine."""
     receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name.lower(): text for name, text in self.headers.items()}
-            receiver.calls.append(Received(self.path, headers, body))
-            self.send_response(receiver.next_status())
-            for name, text in receiver.answer_headers.items():
-                self.send_header(name, text)
-            self.send_header("Content-Length", str(len(receiver.answer)))
-            self.end_headers()
-            self._write(receiver.answer)
-
-        def _write(self, answer: bytes) -> None:
-            try:
-                for byte in range(len(answer)) if receiver.drip_s else ():
-                    self.wfile.write(answer[byte : byte + 1])
-                    self.wfile.flush()
-                    time.sleep(receiver.drip_s)
-                if not receiver.drip_s:
-                    self.wfile.write(answer)
-            except OSError:  # the caller has heard enough
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(receiver))
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     if tls is not None:
@@ -84,3 +57,34 @@ def listening(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): text for name, text in self.headers.items()}
+            receiver.calls.append(Received(self.path, headers, body))
+            self.send_response(receiver.next_status())
+            for name, text in receiver.answer_headers.items():
+                self.send_header(name, text)
+            self.send_header("Content-Length", str(len(receiver.answer)))
+            self.end_headers()
+            try:
+                self._write(receiver.answer)
+            except OSError:  # the caller has heard enough
+                self.close_connection = True
+
+        def _write(self, answer: bytes) -> None:
+            if not receiver.drip_s:
+                self.wfile.write(answer)
+                return
+            for place in range(len(answer)):
+                self.wfile.write(answer[place : place + 1])
+                self.wfile.flush()
+                time.sleep(receiver.drip_s)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler

@@ -1,17 +1,20 @@
 """Outgoing calls: to whom they go, that nobody can bend them elsewhere, that each one ends."""
 
+import math
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import httpcore2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.addresses import is_public
 from service.config import Settings
-from service.outgoing import CallFailed, Outgoing, Rules, UrlRefused, check_url
+from service.outgoing import CallFailed, Outgoing, Rules, UrlRefused, _JudgingBackend, check_url
 from tests.service.certificates import certificate
 from tests.service.receiver import Receiver, listening
 
@@ -43,6 +46,17 @@ class Rebinding:
     def __call__(self, host: str, port: int) -> Sequence[str]:  # noqa: ARG002 - as it is called
         self.asked += 1
         return self.answers[min(self.asked, len(self.answers)) - 1]
+
+
+class Recording(httpcore2.SyncBackend):
+    """Notes whom it is asked to connect to, and connects to nobody."""
+
+    def __init__(self, opened: list[str]) -> None:
+        self._opened = opened
+
+    def connect_tcp(self, host: str, *_: object, **__: object) -> httpcore2.NetworkStream:
+        self._opened.append(host)
+        return httpcore2.NetworkStream()
 
 
 def test_a_call_arrives_whole_and_its_answer_comes_back(receiver: Receiver) -> None:
@@ -77,6 +91,22 @@ def test_one_address_of_ours_among_public_ones_refuses_the_name(receiver: Receiv
     outgoing = Outgoing(OPEN_HTTP, resolve=lambda *_: ["8.8.8.8", "::ffff:127.0.0.1"])
     assert failure(outgoing, f"http://evil.example:{receiver.port}/") == "address_refused"
     assert receiver.calls == []
+
+
+@given(st.lists(st.integers(0, 2**32 - 1).map(IPv4Address), min_size=1, max_size=6))
+def test_no_answer_of_a_resolver_opens_a_socket_to_what_is_not_public(
+    addresses: list[IPv4Address],
+) -> None:
+    opened: list[str] = []
+    backend = _JudgingBackend(Rules(), lambda *_: [str(a) for a in addresses], math.inf)
+    backend._sockets = Recording(opened)
+    if all(map(is_public, addresses)):
+        backend.connect_tcp("hook.example", 443)
+        assert opened == [str(addresses[0])]
+        return
+    with pytest.raises(CallFailed, match="address_refused"):
+        backend.connect_tcp("hook.example", 443)
+    assert opened == []
 
 
 def test_a_rebinding_resolver_is_asked_once_and_reaches_nobody(receiver: Receiver) -> None:
