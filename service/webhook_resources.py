@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import tables
-from service.ledger.announcing import EVENT_TYPES
+from service.ledger.announcing import EVENT_TYPES, TEST_EVENT
 from service.webhooks import message_id
 
+MESSAGE_TYPES = tuple(sorted({*EVENT_TYPES, TEST_EVENT}))
 State = Literal["enabled", "disabled"]
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z_.]+$")]
 
@@ -126,3 +127,11 @@ class Delivery(BaseModel):
             next_attempt_at=row.next_attempt_at if status == "pending" else None,
             attempts=[Attempt.model_validate(attempt) for attempt in attempts],
         )
+
+
+class Message(BaseModel):
+    """What an endpoint is sent; `data` depends on the type, see docs/webhooks.md."""
+
+    type: Literal[*MESSAGE_TYPES]  # type: ignore[valid-type]
+    timestamp: datetime = Field(description="When it happened.")
+    data: dict[str, Any]

@@ -36,6 +36,7 @@ PURPOSE = "webhooks"
 THREADS = 16
 LEASE_MARGIN_S = 30.0
 PURGE_INTERVAL_S = 3600.0
+PURGE_LIMIT = 1000
 _log = structlog.get_logger("service.webhooks")
 
 
@@ -116,14 +117,6 @@ class Courier:
             self._under_way[pool.submit(self.deliver, parcel)] = parcel
         return len(parcels)
 
-    def deliver_due(self) -> int:
-        """Deliver what is due once, one after another; return how many messages that were."""
-        with self._database.write() as session:
-            parcels = claim_deliveries(session, THREADS, self._lease_s)
-        for parcel in parcels:
-            self.deliver(parcel)
-        return len(parcels)
-
     def deliver(self, parcel: Parcel) -> None:
         """Make one call and write down its outcome."""
         outcome = self._call(parcel)
@@ -177,8 +170,11 @@ class Courier:
         }
 
     def _purge(self) -> None:
-        with self._database.write() as session:
-            purge_deliveries(session, self._settings.webhooks_kept_days)
+        removed = PURGE_LIMIT
+        while removed == PURGE_LIMIT:
+            with self._database.write() as session:
+                kept_days = self._settings.webhooks_kept_days
+                removed = purge_deliveries(session, kept_days, PURGE_LIMIT)
 
 
 def _milliseconds(started: float) -> int:

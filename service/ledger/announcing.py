@@ -124,7 +124,7 @@ def opendsr_facts(request: DeletionRequest) -> dict[str, Any]:
     return {
         "request_id": str(request.id),
         "subject_request_id": request.subject_request_id,
-        "request_status": OPENDSR_STATUS.get(request.status, "in_progress"),
+        "request_status": OPENDSR_STATUS[request.status],
         "expected_completion_time": request.due_at.isoformat(timespec="seconds").replace(
             "+00:00", "Z"
         ),

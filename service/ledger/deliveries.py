@@ -203,8 +203,8 @@ def _disable_if_hopeless(
         silence(session, endpoint, EndpointState.DISABLED, "endpoint_failing")
 
 
-def purge_deliveries(session: Session, kept_days: float, limit: int = 1000) -> int:
-    """Remove messages that ended long ago, with their attempts; return how many."""
+def purge_deliveries(session: Session, kept_days: float, limit: int) -> int:
+    """Remove some messages that ended long ago, with their attempts; return how many."""
     old = now(session) - timedelta(days=kept_days)
     ended = func.coalesce(WebhookDelivery.delivered_at, WebhookDelivery.given_up_at)
     query = select(WebhookDelivery.id).where(ended < old).limit(limit)

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from service.dependencies import GuardedRoute, PartsDep, scope
 from service.errors import Unprocessable
@@ -17,6 +17,7 @@ from service.webhook_resources import (
     Endpoint,
     EndpointOrder,
     EndpointWithSecret,
+    Message,
     RotationOrder,
 )
 
@@ -26,6 +27,7 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
+sent = APIRouter(tags=["webhooks"])
 Admin = Annotated[Caller, scope("webhooks:admin")]
 Cursor = Annotated[str | None, Query(max_length=200)]
 _BODY = ("not_json", "body_too_large", "unsupported_media_type", "pepper_missing")
@@ -190,3 +192,13 @@ def refuse_url(url: str, rules: Rules, pointer: str) -> None:
     except UrlRefused as error:
         problem = [{"pointer": pointer, "detail": str(error)}]
         raise Unprocessable("url_refused", str(error), problem) from None
+
+
+@sent.post("event", status_code=204, summary="What an endpoint is sent")
+def receive(
+    message: Message,
+    webhook_id: Annotated[str, Header(description="The same at every attempt.")],
+    webhook_timestamp: Annotated[int, Header(description="Of this attempt.")],
+    webhook_signature: Annotated[str, Header(examples=["v1,K5oZfzN95Z9UVu1E"])],
+) -> None:
+    """Verify the signature over the raw body, remember the id, answer 2xx within ten seconds."""

@@ -15,6 +15,7 @@ from service.database import Database
 from service.keys import create_key, ensure_tenant
 from service.ledger.announcing import EVENT_TYPES
 from service.webhooks import Courier
+from tests.service.couriers import deliver_due
 from tests.service.http.conftest import MakeKey
 from tests.service.http.test_errors import problem
 from tests.service.ledger.world import World
@@ -88,7 +89,7 @@ def test_a_test_message_is_delivered_seen_and_replayed(
     sent = client.post(f"{path}/test")
     assert sent.status_code == 202
     assert sent.json()["status"] == "pending"
-    courier.deliver_due()
+    deliver_due(courier)
     (seen,) = client.get(f"{path}/deliveries").json()["items"]
     assert (seen["status"], seen["attempts"][0]["status_code"]) == ("pending", 500)
     assert seen["next_attempt_at"] is not None
@@ -96,7 +97,7 @@ def test_a_test_message_is_delivered_seen_and_replayed(
     client.post(f"{path}/enable")
     replayed = client.post(f"{path}/deliveries/{seen['id']}/replay")
     assert replayed.status_code == 202
-    courier.deliver_due()
+    deliver_due(courier)
     (seen,) = client.get(f"{path}/deliveries").json()["items"]
     assert (seen["status"], len(seen["attempts"])) == ("delivered", 2)
     call = receiver.calls[-1]
@@ -113,7 +114,7 @@ def test_a_rotated_secret_signs_beside_the_old_one(
     assert rotated["secret"] != made["secret"]
     assert rotated["previous_secret_until"] is not None
     client.post(f"{path}/test")
-    courier.deliver_due()
+    deliver_due(courier)
     (call,) = receiver.calls
     for secret in (made["secret"], rotated["secret"]):
         Webhook(secret).verify(call.body, call.headers)
@@ -212,7 +213,7 @@ def test_another_tenant_sees_and_moves_nothing(
     mine = register(client, f"{receiver.url}/2")["id"]
     problem(client.post(f"{URL}/{mine}/deliveries/{sent}/replay"), 404, "not_found")
     problem(client.post(f"{URL}/{mine}/deliveries/{uuid.uuid4()}/replay"), 404, "not_found")
-    courier.deliver_due()
+    deliver_due(courier)
     assert len(receiver.calls) == 1
 
 

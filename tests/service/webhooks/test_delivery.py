@@ -11,12 +11,16 @@ from standardwebhooks import Webhook
 
 from service import ledger
 from service.database import now
+from service.ledger.announcing import EVENTS, OPENDSR_STATUS
 from service.ledger.deliveries import BACKOFF_S, claim_deliveries, record_outcome
 from service.ledger.deliveries import Outcome as Result
+from service.ledger.states import MOVES
 from service.ledger.webhooks import (
     try_endpoint,
 )
+from service.tables import DeletionRequest, RequestStatus
 from service.webhooks import Courier, retry_after_s
+from tests.service.couriers import deliver_due
 from tests.service.ledger.world import rolled_back
 from tests.service.receiver import Received, listening
 from tests.service.webhooks.conftest import Town
@@ -27,11 +31,18 @@ def types(calls: list[Received]) -> list[str]:
     return [json.loads(call.body)["type"] for call in calls]
 
 
+def test_every_status_of_a_request_is_told_and_has_a_word_in_opendsr() -> None:
+    reached = set().union(*MOVES[RequestStatus].values())
+    told = {what for table, what in EVENTS if table is DeletionRequest}
+    assert reached <= told
+    assert {status.value for status in RequestStatus} == set(OPENDSR_STATUS)
+
+
 def test_the_life_of_a_request_is_told_and_each_message_verifies(town: Town) -> None:
     _, secret = town.endpoint()
     request_id = town.world.request("s0", subject_request_id="DSR-77")
     town.world.work()
-    while town.courier.deliver_due():
+    while deliver_due(town.courier):
         pass
     told = [Webhook(secret).verify(call.body, call.headers) for call in town.receiver.calls]
     assert sorted(message["type"] for message in told) == [
@@ -58,7 +69,7 @@ def test_no_message_names_a_sample_or_a_person(town: Town) -> None:
     town.world.request("s0", "s5", subject_request_id="canary-person")
     town.world.cancel(town.world.request("s1"))
     town.world.work()
-    while town.courier.deliver_due():
+    while deliver_due(town.courier):
         pass
     assert len(town.receiver.calls) == 7
     for call in town.receiver.calls:
@@ -71,7 +82,7 @@ def test_an_endpoint_is_told_only_what_it_asked_for(town: Town) -> None:
     town.endpoint("request.completed", "report.ready")
     town.world.request("s0")
     town.world.work()
-    town.courier.deliver_due()
+    deliver_due(town.courier)
     assert sorted(types(town.receiver.calls)) == ["report.ready", "request.completed"]
 
 
@@ -80,7 +91,7 @@ def test_an_event_that_is_rolled_back_is_never_told(town: Town) -> None:
     with rolled_back(town.database) as session:
         order = ledger.RequestOrder(model_id=town.world.model_id, sample_ids=["s0"])
         ledger.open_request(session, town.world.caller, order)
-    assert town.courier.deliver_due() == 0
+    assert deliver_due(town.courier) == 0
     assert town.receiver.calls == []
 
 
@@ -89,8 +100,8 @@ def test_a_failed_call_is_made_again_with_the_same_id_and_body(town: Town) -> No
     town.receiver.statuses = [500, 302, 200]
     town.world.request("s0")
     for _ in range(3):
-        town.courier.deliver_due()
-        assert town.courier.deliver_due() == 0  # it waits
+        deliver_due(town.courier)
+        assert deliver_due(town.courier) == 0  # it waits
         town.wait()
     first, second, third = town.receiver.calls
     assert first.headers["webhook-id"] == third.headers["webhook-id"]
@@ -108,7 +119,7 @@ def test_waiting_times_grow_with_jitter_and_end_after_about_a_day(sqlite_town: T
     town.world.request("s0")
     waited = 0.0
     for expected in BACKOFF_S:
-        town.courier.deliver_due()
+        deliver_due(town.courier)
         with town.database.read() as session:
             moment = now(session)
         ((delivery, _),) = town.told(key)
@@ -117,13 +128,13 @@ def test_waiting_times_grow_with_jitter_and_end_after_about_a_day(sqlite_town: T
         waited += expected
         town.wait()
     assert delivery.given_up_at is None
-    town.courier.deliver_due()
+    deliver_due(town.courier)
     ((delivery, attempts),) = town.told(key)
     assert delivery.given_up_at is not None
     assert len(attempts) == len(BACKOFF_S) + 1
     assert 22 * 3600 < waited < 26 * 3600
     town.wait()
-    assert town.courier.deliver_due() == 0
+    assert deliver_due(town.courier) == 0
 
 
 def test_a_receiver_may_ask_for_more_time(sqlite_town: Town) -> None:
@@ -131,7 +142,7 @@ def test_a_receiver_may_ask_for_more_time(sqlite_town: Town) -> None:
     key, _ = town.endpoint("request.received")
     town.receiver.statuses, town.receiver.answer_headers = [503], {"Retry-After": "3000"}
     town.world.request("s0")
-    town.courier.deliver_due()
+    deliver_due(town.courier)
     ((delivery, _),) = town.told(key)
     assert delivery.next_attempt_at - delivery.created_at > timedelta(seconds=2900)
 
@@ -155,9 +166,9 @@ def test_a_sender_that_dies_between_call_and_record_is_followed_by_another(town:
     with town.database.write() as session:
         (parcel,) = claim_deliveries(session, 10, lease_s=60)
     town.courier._call(parcel)  # the message arrived, and here the sender is killed
-    assert town.courier.deliver_due() == 0  # not due: the first call might still be under way
+    assert deliver_due(town.courier) == 0  # not due: the first call might still be under way
     town.wait()
-    assert town.courier.deliver_due() == 1
+    assert deliver_due(town.courier) == 1
     first, second = town.receiver.calls
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     ((delivery, attempts),) = town.told(key)
@@ -189,8 +200,8 @@ def test_two_senders_at_once_take_each_message_once(town: Town) -> None:
     town.world.request("s1")
     with ThreadPoolExecutor(2) as pool:
         couriers = [Courier(town.settings, town.database) for _ in range(2)]
-        counts = list(pool.map(lambda courier: courier.deliver_due(), couriers))
-    while town.courier.deliver_due():
+        counts = list(pool.map(deliver_due, couriers))
+    while deliver_due(town.courier):
         counts.append(0)
     assert len(town.receiver.calls) == 6
     assert len({call.headers["webhook-id"] for call in town.receiver.calls}) == 6
@@ -232,7 +243,7 @@ def test_a_test_message_arrives_whatever_the_endpoint_asked_for(town: Town) -> N
     key, secret = town.endpoint("request.failed")
     with town.database.write() as session:
         try_endpoint(session, town.world.caller, key)
-    town.courier.deliver_due()
+    deliver_due(town.courier)
     (call,) = town.receiver.calls
     assert Webhook(secret).verify(call.body, call.headers)["type"] == "webhook.test"
 

@@ -14,6 +14,7 @@ from service.config import Settings
 from service.database import now
 from service.tables import WebhookDelivery
 from service.webhooks import Courier
+from tests.service.couriers import deliver_due
 from tests.service.http.opendsr.conftest import DOMAIN, ID, URL, check, order, refusal, signed
 from tests.service.ledger.world import World
 from tests.service.receiver import Receiver
@@ -65,7 +66,7 @@ def test_the_life_of_a_request_is_told_by_callbacks_that_verify(
     world.work()
     courier = Courier(settings, world.database)
     receiver.statuses = [500, 200]  # the first one is tried again
-    while courier.deliver_due():
+    while deliver_due(courier):
         with world.database.write() as session:
             session.execute(update(WebhookDelivery).values(next_attempt_at=now(session)))
     pem = client.get("/v1/opendsr/certificate.pem").content
