@@ -86,7 +86,7 @@ class EndpointWithSecret(Endpoint):
     )
 
 
-class Attempt(BaseModel):
+class DeliveryAttempt(BaseModel):
     """One call: the status of the answer, or why there was none; neither while under way."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -107,7 +107,7 @@ class Delivery(BaseModel):
     created_at: datetime
     delivered_at: datetime | None
     next_attempt_at: datetime | None
-    attempts: list[Attempt]
+    attempts: list[DeliveryAttempt]
 
     @classmethod
     def of(cls, row: tables.WebhookDelivery, attempts: list[tables.WebhookAttempt]) -> Self:
@@ -125,7 +125,7 @@ class Delivery(BaseModel):
             created_at=row.created_at,
             delivered_at=row.delivered_at,
             next_attempt_at=row.next_attempt_at if status == "pending" else None,
-            attempts=[Attempt.model_validate(attempt) for attempt in attempts],
+            attempts=[DeliveryAttempt.model_validate(attempt) for attempt in attempts],
         )
 
 
