@@ -21,6 +21,7 @@ from service.embedded import Watched, Watcher
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
 from service.storage import Storage
+from service.webhooks import Courier
 
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
@@ -64,13 +65,21 @@ def become_worker(name: str) -> None:
 
 
 def sweep() -> None:
-    """Send wake-ups from the outbox and put right what was lost, until told to stop."""
+    """Send wake-ups and webhooks and put right what was lost, until told to stop."""
     settings = get_settings()
     configure_logging(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Sweeper(settings).run(stop)
+    with closing(Database.from_settings(settings)) as database:
+        # beside the sweeper, so that slow receivers hold up no job
+        courier = threading.Thread(target=Courier(settings, database).run, args=(stop,))
+        courier.start()
+        try:
+            Sweeper(settings).run(stop)
+        finally:
+            stop.set()
+            courier.join()
 
 
 class Sweeper:

@@ -5,11 +5,13 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from service.errors import IllegalMove
+from service.ledger.announcing import announce
 from service.ledger.log import record_event
 from service.tables import (
     Audit,
     AuditStatus,
     DeletionRequest,
+    EndpointState,
     Job,
     JobStatus,
     Model,
@@ -26,10 +28,20 @@ from service.tables import (
     Run,
     RunState,
     VersionState,
+    WebhookEndpoint,
 )
 
 Stateful = (
-    Audit | DeletionRequest | Job | Model | ModelVersion | Pool | Qualification | Reference | Run
+    Audit
+    | DeletionRequest
+    | Job
+    | Model
+    | ModelVersion
+    | Pool
+    | Qualification
+    | Reference
+    | Run
+    | WebhookEndpoint
 )
 
 MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
@@ -59,6 +71,7 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
     },
     ReferenceState: {"training": {"ready", "failed"}, "ready": {"purged"}},
     PoolState: {"training": {"ready", "failed"}, "ready": {"purged"}},
+    EndpointState: {"enabled": {"disabled", "deleted"}, "disabled": {"enabled", "deleted"}},
 }
 """From a state to those that may follow it; a state without an entry is final."""
 
@@ -73,6 +86,7 @@ RESOURCES: dict[type[Stateful | Report], str] = {
     Reference: "references",
     Report: "reports",
     Run: "runs",
+    WebhookEndpoint: "webhook-endpoints",
 }
 
 
@@ -95,11 +109,12 @@ def move(
 def record(
     session: Session, row: Stateful | Report, what: str, actor: str | None = None, **payload: object
 ) -> None:
-    """Write down something about a row that is no change of its state, its creation for one."""
+    """Write down something about a row, and tell the webhooks that want to hear of it."""
     resource = RESOURCES[type(row)]
     action = f"{resource.removesuffix('s')}.{what}"
     who = actor or session.info.get("actor") or "system"
     record_event(session, row.tenant_id, who, action, f"{resource}/{row.id}", payload)
+    announce(session, row, what)
 
 
 def _column(row: Stateful | Report) -> str:

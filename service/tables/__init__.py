@@ -7,6 +7,7 @@ from service.tables.base import (
     AuditPurpose,
     AuditStatus,
     Base,
+    EndpointState,
     JobKind,
     JobStatus,
     ModelStatus,
@@ -32,6 +33,12 @@ from service.tables.requests import (
     RequestSamples,
     Run,
 )
+from service.tables.webhooks import (
+    OpendsrRequest,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 
 __all__ = [
     "ApiKey",
@@ -42,6 +49,7 @@ __all__ = [
     "Base",
     "Dataset",
     "DeletionRequest",
+    "EndpointState",
     "Job",
     "JobKind",
     "JobNeed",
@@ -49,6 +57,7 @@ __all__ = [
     "Model",
     "ModelStatus",
     "ModelVersion",
+    "OpendsrRequest",
     "Outbox",
     "Pool",
     "PoolState",
@@ -68,5 +77,8 @@ __all__ = [
     "Tenant",
     "Tombstones",
     "VersionState",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "new_id",
 ]

@@ -173,3 +173,11 @@ class PoolState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     PURGED = "purged"
+
+
+class EndpointState(StrEnum):
+    """Whether a webhook endpoint is told of events; a deleted one is kept for its deliveries."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    DELETED = "deleted"
