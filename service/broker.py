@@ -14,7 +14,6 @@ from service.config import Settings
 
 QUEUE = "expunge.jobs"
 TASK_NAME = "expunge.run_job"
-VISIBILITY_S = 6 * 3600
 CONNECT_TIMEOUT_S = 3.0
 SENDER_OPTIONS = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
@@ -36,7 +35,7 @@ def configure(app: Celery, settings: Settings) -> Celery:
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,  # harmless: the claim decides
         task_publish_retry=False,  # the outbox keeps what could not be sent
-        visibility_timeout=VISIBILITY_S,
+        visibility_timeout=settings.visibility_s,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
@@ -88,7 +87,8 @@ def _transport_options(settings: Settings) -> dict[str, object]:
         }
     if scheme in ("redis", "rediss", "sentinel"):
         return {
-            "visibility_timeout": VISIBILITY_S,
+            # a job that runs longer is announced again: harmless, its claim is held
+            "visibility_timeout": settings.visibility_s,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,

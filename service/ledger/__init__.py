@@ -13,6 +13,7 @@ from service.ledger.jobs import (
     fail,
     release,
     renew,
+    urgent_jobs,
 )
 from service.ledger.log import (
     ChainCheck,
@@ -215,5 +216,6 @@ __all__ = [
     "request_images",
     "sweep",
     "trials_of",
+    "urgent_jobs",
     "verify_chain",
 ]
