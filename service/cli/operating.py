@@ -15,6 +15,7 @@ import structlog
 
 from service import broker, ledger
 from service.cli.output import CommandFailed, Output
+from service.collecting import Collector
 from service.config import Settings, get_settings
 from service.database import Database
 from service.embedded import Watched, Watcher
@@ -27,6 +28,7 @@ MAX_WORKERS = 4
 DISPATCH_LIMIT = 100
 _log = structlog.get_logger("service.sweeper")
 PURGE_INTERVAL_S = 60.0
+COLLECT_INTERVAL_S = 900.0
 
 
 def migrate() -> None:
@@ -80,6 +82,7 @@ class Sweeper:
         self._settings = settings
         self._database = Database.from_settings(settings)
         self._storage = Storage(settings.storage_url)
+        self._collector = Collector(self._database, self._storage, settings.orphan_age_s)
         self._send = broker.wake_up(broker.celery_app(settings))
 
     def run(self, stop: threading.Event) -> None:
@@ -88,6 +91,7 @@ class Sweeper:
             self.dispatch: self._settings.dispatch_interval_s,
             self.sweep: self._settings.sweep_interval_s,
             self.purge: PURGE_INTERVAL_S,
+            self.collect: min(COLLECT_INTERVAL_S, self._settings.orphan_age_s / 4),
         }
         due = dict.fromkeys(duties, 0.0)
         with closing(self._database):
@@ -119,6 +123,10 @@ class Sweeper:
         """Remove references that nobody needs any more."""
         with self._database.write() as session:
             ledger.purge_references(session, self._storage, self._settings)
+
+    def collect(self) -> None:
+        """Remove artifacts that nobody names; each sweeper watches for itself."""
+        self._collector.collect()
 
 
 def up(

@@ -3,6 +3,7 @@
 Every change is an entry of the tenant's audit log in the same transaction.
 """
 
+from service.ledger.artifacts import named_artifacts, record_collected
 from service.ledger.audits import open_audit
 from service.ledger.completing import (
     complete,
@@ -197,6 +198,7 @@ __all__ = [
     "list_samples",
     "list_versions",
     "log_position",
+    "named_artifacts",
     "open_audit",
     "open_qualification",
     "open_request",
@@ -205,6 +207,7 @@ __all__ = [
     "progress_of",
     "purge_references",
     "qualification_progress_of",
+    "record_collected",
     "record_event",
     "register_dataset",
     "register_model",

@@ -1,0 +1,112 @@
+"""One round of chaos: load, faults, repair, and what was found afterwards."""
+
+import json
+import os
+import platform
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from service.client import ExpungeProblem
+from tests.chaos.checks import broken_promises, summary
+from tests.chaos.faults import KINDS, Injector
+from tests.chaos.installation import Installation, installed
+from tests.chaos.load import Load
+
+QUIET_S = 300.0  # in which everything must end once the faults are over
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was injected and what was found; `broken` is empty where every promise was kept."""
+
+    seed: int
+    wanted: int
+    faults: Counter[str]
+    missed: Counter[str]
+    seconds: float
+    settled_seconds: float
+    totals: dict[str, Any]
+    broken: list[str]
+
+    def table(self) -> str:
+        """Return faults by kind, the totals and the verdict as text."""
+        rows = [f"{kind:<14} {self.faults[kind]:>5} {self.missed[kind]:>5}" for kind in KINDS]
+        hit = f"{'all':<14} {self.faults.total():>5} {self.missed.total():>5}"
+        head = f"{'fault':<14} {'hits':>5} {'missed':>6}   (seed {self.seed})"
+        totals = ", ".join(f"{value} {name}" for name, value in self.totals.items())
+        times = f"faults in {self.seconds:.0f} s, at rest {self.settled_seconds:.0f} s later"
+        verdict = self.broken or ["Nothing was lost, and nothing was done twice."]
+        return "\n".join([head, *rows, hit, "", f"{totals}; {times}", *verdict])
+
+    def as_json(self) -> str:
+        """Return everything, with the day and the machine."""
+        about = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+        }
+        return json.dumps(asdict(self) | about, indent=1) + "\n"
+
+
+def run(
+    home: Path,
+    faults: int,
+    seed: int,
+    limit_s: float,
+    *,
+    kinds: tuple[str, ...] = KINDS,
+    worker_app: str = "",
+) -> Outcome:
+    """Inject so many faults, or as many as fit in `limit_s` seconds, and check every promise."""
+    with installed(home, worker_app=worker_app) as installation:
+        installation.start()
+        load = Load(installation, seed)
+        load.prepare()
+        injector = Injector(installation, seed, kinds)
+        stop = threading.Event()
+        sender = threading.Thread(target=load.run, args=(stop,))
+        began = time.monotonic()
+        sender.start()
+        try:
+            injector.run(faults, limit_s)
+        finally:
+            stop.set()
+            sender.join()
+        ended = time.monotonic()
+        broken = _settle(installation, load)
+        settled = time.monotonic()
+        load.close()
+        for process in installation.processes.values():
+            process.kill()
+        if injector.counted.total() < faults:
+            broken.append(f"only {injector.counted.total()} faults hit a job in {limit_s:.0f} s")
+        return Outcome(
+            seed=seed,
+            wanted=faults,
+            faults=injector.counted,
+            missed=injector.missed,
+            seconds=ended - began,
+            settled_seconds=settled - ended,
+            totals=summary(installation.settings),
+            broken=broken + broken_promises(installation.settings, load.asked),
+        )
+
+
+def _settle(installation: Installation, load: Load) -> list[str]:
+    """Wait until all requests have ended and the workers rest; say so where they don't."""
+    deadline = time.monotonic() + QUIET_S
+    while time.monotonic() < deadline:
+        try:
+            if not load.open_requests() and not any(w.jobs() for w in installation.workers):
+                return []
+        except ExpungeProblem as problem:
+            if 0 < problem.status < 500:
+                raise
+        time.sleep(0.2)
+    return [f"not everything ended within {QUIET_S:.0f} s after the last fault"]
