@@ -12,6 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,6 +21,7 @@ import fsspec
 KEY_PATTERN = re.compile(r"sha256/(?P<prefix>[0-9a-f]{2})/(?P<digest>(?P=prefix)[0-9a-f]{62})")
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = "temporary"
+_MODIFIED = ("mtime", "LastModified", "last_modified", "created")  # as fsspec names it
 _MEDIA_TYPE_OPTIONS = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type"}
 
 
@@ -32,7 +34,7 @@ class Stored:
 
     path: str
     size: int
-    modified: str
+    modified: float
 
 
 class StorageError(Exception):
@@ -155,7 +157,7 @@ class Storage:
         for path, facts in found.items():
             inside = str(path).removeprefix(self._root).lstrip("/")
             if KEY_PATTERN.fullmatch(inside) or inside.startswith(f"{_TEMPORARY}/"):
-                yield Stored(inside, int(facts["size"] or 0), _modified(facts))
+                yield Stored(inside, int(facts["size"] or 0), self._modified(facts))
 
     def remove_unchanged(self, stored: Stored) -> bool:
         """Remove a file unless it was written or touched since it was listed; say if it is gone.
@@ -168,7 +170,7 @@ class Storage:
         try:
             if self.is_local:
                 Path(path).replace(aside)
-            unchanged = _modified(self._filesystem.info(aside)) == stored.modified
+            unchanged = self._modified(self._filesystem.info(aside)) == stored.modified
             if unchanged:
                 self._filesystem.rm_file(aside)
             elif self.is_local:
@@ -183,6 +185,12 @@ class Storage:
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"
+
+    def _modified(self, facts: Mapping[str, Any]) -> float:
+        """Return when a file was written, by the storage; object stores tell whole seconds."""
+        found = next((facts[name] for name in _MODIFIED if facts.get(name) is not None), 0.0)
+        moment = found.timestamp() if isinstance(found, datetime) else float(found)
+        return moment if self.is_local else float(int(moment))
 
     def _temporary(self) -> str:
         self._filesystem.makedirs(f"{self._root}/{_TEMPORARY}", exist_ok=True)
@@ -211,12 +219,6 @@ class Storage:
     def _upload_options(self, media_type: str) -> dict[str, str]:
         names = [_MEDIA_TYPE_OPTIONS[name] for name in self._protocols & set(_MEDIA_TYPE_OPTIONS)]
         return dict.fromkeys(names, media_type)
-
-
-def _modified(facts: Mapping[str, Any]) -> str:
-    """Return what a file system tells of a file's last change, whatever it calls it."""
-    names = ("mtime", "LastModified", "ETag", "updated", "last_modified", "created")
-    return " ".join(str(facts[name]) for name in names if facts.get(name) is not None)
 
 
 def _checked(key: str) -> str:

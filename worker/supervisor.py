@@ -62,13 +62,16 @@ class _Attempt:
 
 def run_next(runtime: Runtime, woken: UUID) -> Outcome:
     """Run the most urgent job that is to be had; the one that was woken may be claimed by then."""
-    with runtime.database.read() as session:
-        urgent = ledger.urgent_jobs(session)
-    for job_id in (*urgent, woken):
+    for job_id in (*_patiently(runtime, partial(_urgent, runtime)), woken):
         outcome = run_job(runtime, job_id)
         if outcome != "unclaimed":
             return outcome
     return "unclaimed"
+
+
+def _urgent(runtime: Runtime) -> list[UUID]:
+    with runtime.database.read() as session:
+        return ledger.urgent_jobs(session)
 
 
 def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
@@ -91,16 +94,25 @@ def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
 
 
 def _write(runtime: Runtime, change: Callable[[Session], _T]) -> _T:
-    """Make a change in the ledger, again and again for a lease's time while the database is away.
+    """Make a change in the ledger, patiently.
 
-    A commit whose answer was lost may be made twice; every change is fenced, so the second does
+    A commit whose answer was lost is made twice; every change is fenced, so the second does
     nothing.
     """
+
+    def transact() -> _T:
+        with runtime.database.write() as session:
+            return change(session)
+
+    return _patiently(runtime, transact)
+
+
+def _patiently(runtime: Runtime, work: Callable[[], _T]) -> _T:
+    """Try again for a lease's time while the database is away, as during its restart."""
     deadline = time.monotonic() + runtime.settings.lease_s
     while True:
         try:
-            with runtime.database.write() as session:
-                return change(session)
+            return work()
         except (OperationalError, InterfaceError):
             if time.monotonic() > deadline:
                 raise

@@ -15,7 +15,8 @@ CLASSES = 3
 TRAIN, HOLDOUT = 600, 60
 MODELS = 3
 EPOCHS = 20
-IN_FLIGHT = 5
+IN_FLIGHT = 8
+FULL_AUDITS = 0.1  # of all requests; the others are retrained without references
 TAKEN = ("already_requested", "already_erased")
 PAUSE_S = 0.2
 
@@ -94,7 +95,7 @@ class Load:
             "sample_ids": [f"id-{sample}"],
             "subject_request_id": f"{self._models.index(model)}-{sample}",
         }
-        if self._random.random() < 0.25:
+        if self._random.random() < FULL_AUDITS:
             return order | {"policy": "first-look", "ladder": ["finetune", "retrain"]}
         return order | {"ladder": ["retrain"], "audit": "none"}
 
