@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
+FAULTS ?= 200
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-methods
+.PHONY: chaos demo test check format clean bench-audit bench-calibration bench-methods
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -36,6 +37,9 @@ bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resum
 
 bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
+
+chaos: $(VENV)/.installed  ## kills and pauses on a real installation; fails when anything was lost or doubled
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info

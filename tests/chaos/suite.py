@@ -62,8 +62,16 @@ def run(
     *,
     kinds: tuple[str, ...] = KINDS,
     worker_app: str = "",
+    quiet_s: float = QUIET_S,
 ) -> Outcome:
-    """Inject so many faults, or as many as fit in `limit_s` seconds, and check every promise."""
+    """Inject so many faults, or as many as fit in `limit_s` seconds, and check every promise.
+
+    Args:
+        home: Folder of the installation; its logs stay there.
+        kinds: Faults to draw from.
+        worker_app: Another Celery application for the workers.
+        quiet_s: How long everything may take to end after the last fault.
+    """
     with installed(home, worker_app=worker_app) as installation:
         installation.start()
         load = Load(installation, seed)
@@ -79,7 +87,7 @@ def run(
             stop.set()
             sender.join()
         ended = time.monotonic()
-        broken = _settle(installation, load)
+        broken = _settle(installation, load, quiet_s)
         settled = time.monotonic()
         load.close()
         for process in installation.processes.values():
@@ -98,9 +106,9 @@ def run(
         )
 
 
-def _settle(installation: Installation, load: Load) -> list[str]:
+def _settle(installation: Installation, load: Load, quiet_s: float) -> list[str]:
     """Wait until all requests have ended and the workers rest; say so where they don't."""
-    deadline = time.monotonic() + QUIET_S
+    deadline = time.monotonic() + quiet_s
     while time.monotonic() < deadline:
         try:
             if not load.open_requests() and not any(w.jobs() for w in installation.workers):
@@ -109,4 +117,4 @@ def _settle(installation: Installation, load: Load) -> list[str]:
             if 0 < problem.status < 500:
                 raise
         time.sleep(0.2)
-    return [f"not everything ended within {QUIET_S:.0f} s after the last fault"]
+    return [f"not everything ended within {quiet_s:.0f} s after the last fault"]

@@ -3,11 +3,6 @@
 import errno
 import os
 import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -16,16 +11,9 @@ import pytest
 import torch
 from sqlalchemy import update
 
-from service import ledger
-from service.database import Database
 from service.tables import DeletionRequest, Job, JobKind, JobStatus
-from tests.servers import POSTGRES, Server, serve
 from tests.worker.installation import (
     Installation,
-    empty_database,
-    install,
-    settings_for,
-    until,
 )
 from worker import supervisor
 from worker.errors import TransientFailure, machine_failure
@@ -158,107 +146,6 @@ def test_a_message_is_answered_with_the_most_urgent_job(
     assert installation.job(woken).status == JobStatus.QUEUED
     assert run_next(runtime, check) == "completed"
     assert installation.job(woken).status == JobStatus.COMPLETED
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A PostgreSQL of this module's own, to be killed."""
-    with serve(*POSTGRES) as server:
-        yield server
-
-
-@pytest.fixture
-def production(server: Server, tmp_path: Path) -> Iterator[Installation]:
-    url = empty_database(server.url, "faults")
-    made = install(settings_for(tmp_path / "home", database_url=url))
-    with closing(made.database):
-        yield made
-
-
-@contextmanager
-def restarted(server: Server, after_s: float) -> Iterator[None]:
-    """Kill the server now and start it again a while later."""
-    server.stop(signal.SIGKILL)
-    thread = threading.Timer(after_s, server.start)
-    thread.start()
-    yield
-    thread.join()
-
-
-def test_a_database_that_restarts_within_a_lease_costs_nothing(
-    server: Server,
-    production: Installation,
-    runtime: Runtime,
-    weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    production.model(weights)
-    job_id = production.job_id(JobKind.CHECK)
-    with killed_at_completion(server, monkeypatch):
-        outcome = run_job(replace(runtime, database=production.database), job_id)
-    assert outcome == "completed"
-    job = production.job(job_id)
-    assert (job.status, job.attempt, job.failures) == (JobStatus.COMPLETED, 1, 0)
-
-
-@contextmanager
-def killed_at_completion(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kill the database just before the result is written, and start it half a second later."""
-    complete = ledger.complete
-    timers: list[threading.Timer] = []
-
-    def kill_and_complete(*arguments: object) -> object:
-        if not timers:
-            server.stop(signal.SIGKILL)
-            timers.append(threading.Timer(0.5, server.start))
-            timers[0].start()
-        return complete(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ledger, "complete", kill_and_complete)
-    yield
-    timers[0].join()
-
-
-def test_a_database_that_stays_away_is_raised_once_the_lease_is_over(
-    server: Server, production: Installation, runtime: Runtime, weights: Path
-) -> None:
-    production.model(weights)
-    job_id = production.job_id(JobKind.CHECK)
-    settings = runtime.settings.model_copy(update={"lease_s": 0.3})
-    began = time.monotonic()
-    with restarted(server, 2.0), pytest.raises(Exception, match="connection"):
-        run_job(replace(runtime, settings=settings, database=production.database), job_id)
-    assert time.monotonic() - began >= 0.3
-    assert production.job(job_id).status == JobStatus.QUEUED
-
-
-def test_no_child_outlives_a_worker_whose_database_is_gone(
-    server: Server, production: Installation, runtime: Runtime, weights: Path
-) -> None:
-    own = replace(runtime, settings=runtime.settings.model_copy(update={"lease_s": 0.5}))
-    own = replace(own, database=Database.from_settings(production.settings))
-    production.model(weights, 10_000)
-    assert run_job(own, production.job_id(JobKind.CHECK)) == "completed"
-    production.retrain_request(production_model(production))
-    job_id = production.job_id(JobKind.UNLEARN)
-    outcomes: list[object] = []
-    thread = threading.Thread(target=lambda: outcomes.append(run_job(own, job_id)))
-    thread.start()
-    pid = runtime.fork_server.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    until(lambda: bool(children.read_text()))
-    with restarted(server, 2.5):
-        thread.join()
-        assert children.read_text() == ""
-    assert outcomes == ["lost"]
-    own.database.close()
-
-
-def production_model(production: Installation) -> UUID:
-    """Return the only model."""
-    with production.database.read() as session:
-        model_id: UUID = session.query(Job.model_id).distinct().scalar()
-    return model_id
 
 
 def test_memory_that_the_kernel_takes_back_is_told_as_such(
