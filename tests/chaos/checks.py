@@ -105,27 +105,30 @@ def _jobs(session: Session) -> Iterator[str]:
 
 
 def _log(session: Session) -> Iterator[str]:
-    """The chain is whole, and each job was completed at most once, by its newest attempt."""
+    """The chain is whole, and each job was completed at most once, by the attempt that held it."""
     for tenant_id in session.scalars(select(Tenant.id)):
         check = ledger.verify_chain(session, tenant_id)
         if not check.ok:
             yield f"the audit log breaks at event {check.broken_at}"
     query = select(AuditEvent).where(AuditEvent.resource.startswith("jobs/"))
     attempts: Counter[str] = Counter()
+    holder: dict[str, int] = {}
     completed: set[str] = set()
     for event in session.scalars(query.order_by(AuditEvent.seq)):
-        job = event.resource
+        job, attempt = event.resource, event.payload.get("attempt")
         if event.action == "job.running":
             attempts[job] += 1
-            if event.payload["attempt"] != attempts[job]:
-                yield f"{job} was claimed twice as attempt {event.payload['attempt']}"
-        elif event.action == "job.completed":
+            holder[job] = attempts[job]
+            if attempt != attempts[job]:
+                yield f"{job} was claimed twice as attempt {attempt}"
+        elif event.action != "job.completed":
+            holder.pop(job, None)
+        else:
             if job in completed:
                 yield f"{job} was completed twice"
             completed.add(job)
-            if event.payload["attempt"] != attempts[job]:
-                done = event.payload["attempt"]
-                yield f"{job} was completed by attempt {done} while {attempts[job]} had it"
+            if attempt != holder.get(job):
+                yield f"{job} was completed by attempt {attempt}, held by {holder.get(job)}"
 
 
 def _reports(session: Session, settings: Settings) -> Iterator[str]:
