@@ -9,6 +9,7 @@ from service.ledger.log import record_event
 from service.storage import KEY_PATTERN
 from service.tables import (
     Audit,
+    AuditPurpose,
     Dataset,
     ModelVersion,
     Reference,
@@ -23,7 +24,8 @@ def named_artifacts(session: Session) -> set[str]:
     queries = (
         select(Dataset.manifest_uri),
         select(ModelVersion.weights_uri).where(ModelVersion.state != VersionState.PURGED),
-        select(Audit.weights_uri),
+        # an audit of a request only borrows a version's weights
+        select(Audit.weights_uri).where(Audit.purpose == AuditPurpose.EXTERNAL),
         select(Reference.weights_uri).where(Reference.state == ReferenceState.READY),
     )
     named = {key for query in queries for key in session.scalars(query) if key is not None}
