@@ -86,21 +86,8 @@ def run(
         load = Load(installation, seed)
         load.prepare()
         injector = Injector(installation, seed, kinds)
-        stop = threading.Event()
-        sender = threading.Thread(target=load.run, args=(stop,))
-        began = time.monotonic()
-        sender.start()
-        try:
-            injector.run(faults, limit_s)
-        finally:
-            stop.set()
-            sender.join()
-        ended = time.monotonic()
-        broken = _settle(installation, load, quiet_s)
-        settled = time.monotonic()
-        load.close()
-        for process in installation.processes.values():
-            process.kill()
+        seconds = _inject(injector, load, faults, limit_s)
+        settled_seconds, broken = _settle(installation, load, quiet_s)
         if injector.counted.total() < faults:
             broken.append(f"only {injector.counted.total()} faults hit a job in {limit_s:.0f} s")
         return Outcome(
@@ -108,22 +95,44 @@ def run(
             wanted=faults,
             faults=injector.counted,
             missed=injector.missed,
-            seconds=ended - began,
-            settled_seconds=settled - ended,
+            seconds=seconds,
+            settled_seconds=settled_seconds,
             totals=summary(installation.settings),
             broken=broken + broken_promises(installation.settings, load.asked),
         )
 
 
-def _settle(installation: Installation, load: Load, quiet_s: float) -> list[str]:
-    """Wait until all requests have ended and the workers rest; say so where they don't."""
-    deadline = time.monotonic() + quiet_s
-    while time.monotonic() < deadline:
-        try:
-            if not load.open_requests() and not any(w.jobs() for w in installation.workers):
-                return []
-        except ExpungeProblem as problem:
-            if 0 < problem.status < 500:
-                raise
+def _inject(injector: Injector, load: Load, faults: int, limit_s: float) -> float:
+    """Strike while the load is sent; return after how many seconds all runs again."""
+    stop = threading.Event()
+    sender = threading.Thread(target=load.run, args=(stop,))
+    began = time.monotonic()
+    sender.start()
+    try:
+        injector.run(faults, limit_s)
+    finally:
+        stop.set()
+        sender.join()
+    return time.monotonic() - began
+
+
+def _settle(installation: Installation, load: Load, quiet_s: float) -> tuple[float, list[str]]:
+    """Wait until all requests have ended, then end the processes; return how long, and if not."""
+    began = time.monotonic()
+    while not (rest := _is_at_rest(installation, load)) and time.monotonic() < began + quiet_s:
         time.sleep(0.2)
-    return [f"not everything ended within {quiet_s:.0f} s after the last fault"]
+    seconds = time.monotonic() - began
+    load.close()
+    for process in installation.processes.values():
+        process.kill()
+    late = f"not everything ended within {quiet_s:.0f} s after the last fault"
+    return seconds, [] if rest else [late]
+
+
+def _is_at_rest(installation: Installation, load: Load) -> bool:
+    try:
+        return not load.open_requests() and not any(w.jobs() for w in installation.workers)
+    except ExpungeProblem as problem:
+        if 0 < problem.status < 500:
+            raise
+        return False

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from service import ledger
 from service.config import Settings
-from service.database import Database
+from service.database import Database, Limits
 from service.tables import AuditEvent, DeletionRequest, Job, JobKind, JobStatus, Qualification
 from tests.service.ledger.answers import in_threads
 from tests.service.ledger.world import World
@@ -98,8 +98,10 @@ def test_a_job_that_backs_off_is_not_offered_before_it_is_due(world: World) -> N
     assert urgent(world) == [claim.job_id]
 
 
-def test_the_back_off_doubles_from_what_the_settings_say(world: World) -> None:
-    world.database.limits = type(world.database.limits)(max_failures=100, back_off_s=2)
+def test_the_back_off_doubles_from_what_the_settings_say(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.database, "limits", Limits(max_failures=100, back_off_s=2))
     world.request("s0", audit="none")
     waits = []
     for _ in range(9):
