@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     reference_seeds_per_job: int = Field(default=5, ge=1)
     reference_grace_s: float = Field(default=3600, ge=0)
     max_failures: int = Field(default=3, ge=1)
+    back_off_s: float = Field(default=5, gt=0)
+    visibility_s: float = Field(default=6 * 3600, gt=0)
+    orphan_age_s: float = Field(default=3600, gt=0)
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
     device: str = "auto"

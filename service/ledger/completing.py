@@ -51,7 +51,8 @@ def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Pu
     if job is None:
         return False
     canonical_json(result)  # refuses NaN before anything is written
-    move(session, job, JobStatus.COMPLETED, attempt=job.attempt)
+    # the claim's attempt, so that the log itself shows who completed what
+    move(session, job, JobStatus.COMPLETED, actor=job.lease_owner, attempt=claim.attempt)
     job.finished_at, job.error = now(session), None
     job.result = {key: value for key, value in result.items() if key not in _NOT_KEPT}
     session.flush()

@@ -205,8 +205,12 @@ class World:
         with self.database.write() as session:
             return ledger.complete(session, claim, {"artifacts": {}}, publish)
 
-    def finish(self, claim: Claim, verdict: Verdict = "PASS") -> bool:
-        """Read the package of a claimed job and complete it with a made-up result."""
+    def finish(self, claim: Claim, verdict: Verdict = "PASS", *, commit: bool = True) -> bool:
+        """Read the package of a claimed job and complete it with a made-up result.
+
+        Raises:
+            ConnectionError: In place of the commit, where there is to be none.
+        """
         with self.database.write() as session:
             package = ledger.build_package(session, claim)
             job = session.get_one(Job, claim.job_id)
@@ -220,7 +224,10 @@ class World:
             found = {kind: [places[uri] for uri in uris] for kind, uris in self.copies.items()}
             result["near_duplicates"] = dict.fromkeys(package.spec["forget_sets"], found)
         with self.database.write() as session:
-            return ledger.complete(session, claim, result, self._publish)
+            done = ledger.complete(session, claim, result, self._publish)
+            if not commit:
+                raise ConnectionError("the database went down")
+            return done
 
     def fail(self, claim: Claim, kind: Kind = "fatal", code: str = "boom") -> bool:
         """Report a failure of a claimed job."""
