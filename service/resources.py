@@ -202,6 +202,7 @@ class DeletionRequest(BaseModel):
     policy_digest: str
     ladder: list[str]
     audit: str
+    pool: bool
     base_version: int | None
     result_version: int | None
     tries: list[Attempt]

@@ -18,6 +18,9 @@ RETRAIN = "retrain"
 APPROXIMATE_METHODS = tuple(method for method in METHODS if method != RETRAIN)
 """Methods that a qualification can be about; retraining is exact and needs none."""
 
+POOLED = ("muda",)
+"""Methods that can take a pool's predictions as targets."""
+
 AUDIT_LEVELS = ("references", "qualified", "none")
 
 TRIAL_KINDS = ("class", "mislabelled")
@@ -76,6 +79,7 @@ class RequestOrder:
     """A wish to forget; `submitted_time` is when the data subject asked (default: now).
 
     `include_duplicates`: whether training samples whose files equal a named one's come too.
+    `pool`: whether models that never saw a single sample may be trained to supply its targets.
     """
 
     model_id: uuid.UUID
@@ -87,6 +91,7 @@ class RequestOrder:
     ladder: Sequence[str] = DEFAULT_LADDER
     audit: str = "references"
     include_duplicates: Literal["none", "byte_equal"] = "none"
+    pool: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +162,10 @@ class JobError:
 
 
 class PackageRow(NamedTuple):
-    """One line of the sample list that a worker hands to its child."""
+    """One line of the sample list that a worker hands to its child.
+
+    Samples with the same `group` are left out of a training together; null where nothing is.
+    """
 
     position: int
     ordinal: int
@@ -165,6 +173,7 @@ class PackageRow(NamedTuple):
     sha256: str
     label: int
     role: Literal["retain", "forget", "holdout", "erased"]
+    group: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict, Unprocessable
-from service.ledger.orders import AUDIT_LEVELS, METHODS, RETRAIN, Caller, RequestOrder
+from service.ledger.orders import AUDIT_LEVELS, METHODS, POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
 from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
 from service.tables import Dataset, Model, ModelStatus
@@ -56,6 +56,19 @@ def check_terms(order: RequestOrder) -> None:
     _check_ladder(order.ladder)
     if order.audit == "none" and RETRAIN not in order.ladder:
         _refuse("retrain_required", "/ladder", "Without an audit only retrain closes a request.")
+    if order.pool:
+        _check_pool(order)
+
+
+def _check_pool(order: RequestOrder) -> None:
+    """Refuse a pool that nothing would use, or that no trial of a qualification had."""
+    if order.audit != "references":
+        detail = "A pool needs the audit level references: no qualification was made with one."
+        _refuse("pool_not_usable", "/pool", detail)
+    if not set(POOLED) & set(order.ladder):
+        methods = ", ".join(POOLED)
+        detail = f"No method of the ladder uses a pool; those that do: {methods}."
+        _refuse("pool_not_usable", "/pool", detail)
 
 
 def _check_ladder(ladder: Sequence[str]) -> None:

@@ -53,6 +53,7 @@ Status = Literal["pending", "in_progress", "completed", "cancelled", "rejected",
         "no_samples",
         "qualification_missing",
         "nothing_left",
+        "pool_not_usable",
         "not_training_samples",
         "recipe_required",
         "retrain_required",
@@ -80,6 +81,7 @@ def open_request(
             ladder=tuple(order.ladder or ledger.DEFAULT_LADDER),
             audit=order.audit,
             include_duplicates=order.include_duplicates,
+            pool=order.pool,
         )
         request = _resource(session, ledger.open_request(session, caller, wish))
     response.headers["Location"] = request.links.self
