@@ -134,7 +134,25 @@ def test_secrets_are_files_without_a_default_and_never_in_the_environment() -> N
         for name, value in service.get("environment", {}).items():
             if SECRET_WORDS.search(name):
                 assert name.endswith("_FILE")
-                assert value.removeprefix("/run/secrets/") in service["secrets"]
+                assert value.removeprefix("/run/secrets/") in COMPOSE["secrets"]
+
+
+def test_every_container_gets_the_secrets_that_it_uses_and_no_other() -> None:
+    signing = {"signing.pem", "signing.jwks.json"}
+    assert {name: set(s["secrets"]) for name, s in SERVICES.items() if "secrets" in s} == {
+        "postgres": {"postgres_password"},
+        "migrate": {"postgres_password"},
+        "api": {"postgres_password", "pepper"} | signing,
+        "sweep": {"postgres_password", "pepper"},  # webhooks are signed with sealed secrets
+        "worker": {"postgres_password"} | signing,
+    }
+
+
+def test_only_those_who_call_others_have_a_way_out() -> None:
+    assert {name for name, s in SERVICES.items() if "outside" in s.get("networks", [])} == {
+        "api",  # its port is published
+        "sweep",  # webhooks
+    }
 
 
 def test_no_variable_that_sounds_like_a_secret_has_a_default() -> None:
