@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ GENESIS = "0" * 64
 LOG_PAGE = 1000
 CLOSED = "deletion-request.completed"
 STORAGE = "/var/lib/expunge/storage"
+ROUTES = "/proc/net/route"
+WAYS_OUT = {"postgres": False, "redis": False, "worker": False, "api": True, "sweep": True}
+NOBODY = "https://receiver.invalid/expunge"  # RFC 6761: such a name never exists
+CALL_TIMEOUT_S = 60.0
 
 
 class Lost(RuntimeError):
@@ -124,3 +129,41 @@ def check_hardening(stack: ComposeStack) -> str:
         require("no-new-privileges:true" in host["SecurityOpt"], f"{name} may gain privileges")
         require(host["Memory"] > 0, f"{name} may take all memory")
     return f"{len(containers)} containers: not root, read-only, no capabilities, memory limited"
+
+
+def check_ways_out(stack: ComposeStack) -> str:
+    """Ask each container's kernel for a route to everywhere; only two may have one."""
+    for service, expected in WAYS_OUT.items():
+        routes = stack.execute(service, "cat", ROUTES).decode()
+        words = "has a way out" if has_default_route(routes) else "has no way out"
+        require(has_default_route(routes) == expected, f"{service} {words}")
+    return f"{', '.join(name for name, out in WAYS_OUT.items() if out)}, and no other"
+
+
+def has_default_route(routes: str) -> bool:
+    """Say whether a table in the form of `/proc/net/route` leads to everywhere."""
+    rows = [line.split() for line in routes.splitlines()[1:]]
+    return any(row[1] == row[7] == "00000000" for row in rows if len(row) > 7)
+
+
+def check_webhook(stack: ComposeStack, key: str) -> str:
+    """Register a receiver that cannot exist; the sweep must get as far as looking up its name.
+
+    By then it has opened the secret, which the API sealed, with the same pepper.
+    """
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=stack.url, headers=headers) as http:
+        made = http.post("/v1/webhook-endpoints", json={"url": NOBODY}).raise_for_status().json()
+        place = f"/v1/webhook-endpoints/{made['id']}"
+        http.post(f"{place}/test").raise_for_status()
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while True:
+            (told,) = http.get(f"{place}/deliveries").raise_for_status().json()["items"]
+            errors = [tried["error"] for tried in told["attempts"] if tried["error"]]
+            if errors or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        http.delete(place).raise_for_status()
+    require(errors, "the sweep called nobody")
+    require(errors[0] == "name_unknown", f"the sweep's call failed otherwise: {errors[0]}")
+    return "signed and tried; the receiver's name is unknown, as it must be"

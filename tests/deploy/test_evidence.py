@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.compose_check import KILLED
-from deploy.evidence import GENESIS, Lost, check_chain, require
+from deploy.evidence import GENESIS, WAYS_OUT, Lost, check_chain, has_default_route, require
 from deploy.journal import Journal
 from deploy.stack import ROOT
 
@@ -64,6 +64,21 @@ def test_a_removed_doubled_or_moved_entry_is_seen(length: int, data: st.DataObje
 def test_every_long_running_service_is_killed() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert set(KILLED) == {name for name, s in services.items() if s["restart"] != "no"}
+
+
+def test_ways_out_are_looked_for_in_every_long_running_service() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    networks = {name: "outside" in s["networks"] for name, s in services.items() if name in KILLED}
+    assert networks == WAYS_OUT
+
+
+def test_a_default_route_is_told_from_a_route_to_a_network() -> None:
+    head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    network = "eth0 000013AC 00000000 0001 0 0 0 0000FFFF 0 0 0\n"
+    everywhere = "eth1 00000000 010014AC 0003 0 0 0 00000000 0 0 0\n"
+    assert not has_default_route(head + network)
+    assert has_default_route(head + network + everywhere)
+    assert not has_default_route("")
 
 
 def test_require_says_what_is_lost() -> None:
