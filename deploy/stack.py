@@ -40,6 +40,7 @@ class ComposeStack:
             "EXPUNGE_PUBLISH": f"127.0.0.1:{port}",
             "EXPUNGE_TAG": TAG,
             "EXPUNGE_THREADS": "1",
+            "EXPUNGE_WORKERS": str(workers),
             "EXPUNGE_TORCH_INDEX": os.environ.get("EXPUNGE_TORCH_INDEX", ""),
         }
 
@@ -54,7 +55,7 @@ class ComposeStack:
 
     def up(self) -> None:
         """Start everything and return once every container is healthy."""
-        self.compose("up", "--detach", "--wait", "--scale", f"worker={self.workers}")
+        self.compose("up", "--detach", "--wait")
 
     def kill(self, service: str) -> None:
         """Kill a service's containers at once (SIGKILL); nothing starts them again."""

@@ -193,6 +193,9 @@ def test_redis_loses_nothing_on_purpose() -> None:
 
 
 def test_workers_can_be_scaled() -> None:
+    assert (
+        SERVICES["worker"]["scale"] == "${EXPUNGE_WORKERS:-1}"
+    )  # `up --scale` is forgotten by the next `up`
     assert "container_name" not in SERVICES["worker"]
     assert "ports" not in SERVICES["worker"]
 
