@@ -187,12 +187,18 @@ def test_shrinking_keeps_a_share_of_every_trainable_weight_and_none_of_the_last_
 @pytest.mark.parametrize("perturb", ["shrunk", "transposed", "stages", "fresh"])
 @pytest.mark.parametrize("distillation", [True, False])
 def test_every_control_of_distilled_recovery_runs(perturb: str, distillation: bool) -> None:
-    method = get_method("distilled_recovery", perturb=perturb, distillation=distillation, epochs=1)
+    method = get_method(
+        "distilled_recovery", perturb=perturb, distillation=distillation, relative_epochs=0.1
+    )
     check_result(method, toy_problem())
 
 
 def test_the_original_does_not_teach_when_single_samples_are_forgotten() -> None:
     problem = toy_problem(scope="instance")
-    taught = DistilledRecovery(distillation=True, instance_epochs=1)(problem).state_dict()
-    alone = DistilledRecovery(distillation=False, instance_epochs=1)(problem).state_dict()
+    taught = DistilledRecovery(distillation=True, instance_relative_epochs=0.1)(
+        problem
+    ).state_dict()
+    alone = DistilledRecovery(distillation=False, instance_relative_epochs=0.1)(
+        problem
+    ).state_dict()
     assert all(torch.equal(taught[name], alone[name]) for name in taught)
