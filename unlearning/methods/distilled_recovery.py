@@ -31,8 +31,8 @@ class DistilledRecovery(Method):
     """Perturb the weights, then cross-entropy and masked distillation on the retain set.
 
     When single samples are to be forgotten the original is no teacher (it leaks them), and the
-    recovery takes `instance_relative_epochs` of cross-entropy. Frozen parameters are neither perturbed nor
-    trained.
+    recovery is cross-entropy alone for `instance_relative_epochs`. Frozen parameters are neither
+    perturbed nor trained.
 
     Raises:
         InvalidProblem: a ValueError, for hyper-parameters of another type or out of range.
