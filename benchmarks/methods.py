@@ -45,19 +45,19 @@ MEMORISED = {"digits": 20}
 def plans(bench: str, classes: list[int], kinds: list[Kind]) -> list[DrawPlan]:
     """List the draws: one for each class, one for each other request, each with its own split."""
 
-    def plan(number: int, **asked: object) -> DrawPlan:
-        seed = FIRST_SEED + number
+    def plan(place: int, **asked: object) -> DrawPlan:
+        seed = FIRST_SEED + place
         return DrawPlan(bench=bench, seed=seed, originals=1, retrained=0, **asked)  # type: ignore[arg-type]
 
     whole = [plan(label, scope="class", label=label) for label in classes]
     single = [
         plan(
-            len(BENCHES) * 100 + number,
+            100 + place,
             scope="instance",
             kind=kind,
             **({"number": MEMORISED.get(bench, 200)} if kind == "memorised" else {}),
         )
-        for number, kind in enumerate(kinds)
+        for place, kind in enumerate(kinds)
     ]
     return whole + single
 

@@ -123,7 +123,17 @@ def test_mudas_energy_term_bounds_what_alignment_alone_leaves_long() -> None:
         geometry = RetainGeometry.of(seen, asked, len(problem.retained_classes) - 1)
         return float(geometry.measure(asked, torch.ones(len(asked)))[1])
 
-    bounded, plain = log_energy(Muda()(problem)), log_energy(Muda(beta=0)(problem))
+    old = Muda(
+        alpha=1,
+        keep=1,
+        restart_last_stage=False,
+        epochs=2,
+        relative_tail_epochs=2 / 3,
+        relative_lr=0.75,
+        schedule="falling",
+        distillation=True,
+    )
+    bounded, plain = log_energy(old(problem)), log_energy(replace(old, beta=0)(problem))
     assert bounded < 0 < plain < log_energy(problem.model)
 
 
