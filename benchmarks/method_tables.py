@@ -54,6 +54,9 @@ _FRESH: Final = {"perturb": "fresh", "schedule": "one_cycle"}
 METHODS: Final[dict[str, Row]] = {
     "retrain": Row(name="retrain"),
     "muda": Row(name="muda"),
+    "muda, an epoch less": Row(
+        name="muda", hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.28}
+    ),
     "muda, pool targets": Row(name="muda", scopes=INSTANCE, pool=True),
     "muda, plain": Row(
         name="muda",
