@@ -117,7 +117,7 @@ def _report(labels: dict[str, Row], place: Place, rows: list[Entry]) -> Entry:
 
 
 def _stem(arguments: argparse.Namespace) -> str:
-    parts = [arguments.table] if arguments.table != "methods" else ["methods"]
+    parts = ["methods" if arguments.table == "larger" else arguments.table]
     return "-".join(parts + ([arguments.bench] if arguments.bench != "digits" else []))
 
 
