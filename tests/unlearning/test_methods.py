@@ -137,6 +137,12 @@ def test_mudas_energy_term_bounds_what_alignment_alone_leaves_long() -> None:
     assert bounded < 0 < plain < log_energy(problem.model)
 
 
+def test_weights_of_terms_that_do_not_apply_to_single_samples_never_matter() -> None:
+    problem = toy_problem(scope="instance")
+    light, heavy = (Muda(alpha=a, beta=a)(problem).state_dict() for a in (0.0, 1000.0))
+    assert all(torch.equal(light[name], heavy[name]) for name in light)
+
+
 def test_muda_uses_given_predictions_for_single_samples() -> None:
     problem = toy_problem(scope="instance")
     given = torch.zeros(len(problem.forget), problem.num_classes)
