@@ -21,16 +21,16 @@ SECTIONS = {
 }
 _HEAD = """# Methods side by side
 
-Written by `python -m benchmarks.results_page` from `benchmarks/results/`; a test compares them. PASS
-counts audits by `policy/standard`, 19 references each, at the first look; a draw has its own
-split, original and references, on seeds that no choice of a hyper-parameter has seen. "tuned" rows come
-from one budget for all (`benchmarks/tuning.py`: 12 trials on one digit class, cost at most half a
-retraining); the others are defaults, chosen on other seeds ([search.md](search.md)). λ: remaining
-influence, 0 like a retraining, 1 untouched; bound: its one-sided 95 % limit; gap: mean distance to
-the references over accuracies, da, probe, nmi, f1 and attack; relearn: steps as a share of the
-references'; "of one retraining": CPU time of one thread. Mean ± standard deviation over draws and
-seeds. A pool's trainings ("pool targets") are not counted into the cost of the method. A row with
-fewer verdicts than n had candidates that the method refused or could not make.
+Written by `python -m benchmarks.results_page` from `benchmarks/results/`; a test compares them.
+PASS counts audits by `policy/standard`, 19 references each, at the first look; a draw has its own
+split, original and references, on seeds that no choice of a hyper-parameter has seen. "tuned"
+rows come from one budget for all (`benchmarks/tuning.py`: 12 trials on one digit class, cost at
+most half a retraining); the others are defaults, chosen on other seeds ([search.md](search.md)).
+λ: remaining influence, 0 like a retraining, 1 untouched; bound: its one-sided 95 % limit; gap:
+mean distance to the references over accuracies, da, probe, nmi, f1 and attack; relearn: steps as
+a share of the references'; "of one retraining": CPU time of one thread. Mean ± standard deviation
+over draws and seeds. A pool's trainings ("pool targets") are not counted into the cost of the
+method. A row with fewer verdicts than n had candidates that the method refused or could not make.
 """
 
 
