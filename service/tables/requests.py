@@ -26,6 +26,7 @@ class Run(Base):
 
     `erased` is E as frozen when the run was planned, `forget` the union of its requests' samples;
     both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks.
+    `passed_over` has a note, {rung, method, code, detail}, on each rung that had no candidate.
     """
 
     __tablename__ = "runs"
@@ -56,6 +57,7 @@ class Run(Base):
     state: Mapped[RunState]
     reason: Mapped[str | None]
     tries: Mapped[JsonList]
+    passed_over: Mapped[JsonList] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
 
