@@ -4,7 +4,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-methods
+.PHONY: demo test check format clean bench-audit bench-calibration bench-drift bench-methods
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ format: $(VENV)/.installed
 
 bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
 	$(BIN)/python -m benchmarks.calibration
+
+bench-drift: $(VENV)/.installed  ## ten requests in a row on one model, and what is left of all of them; resumable
+	$(BIN)/python -m benchmarks.drift
 
 bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
 	$(BIN)/python -m benchmarks.methods

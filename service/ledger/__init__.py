@@ -43,6 +43,7 @@ from service.ledger.orders import (
     Page,
     QualificationOrder,
     RequestOrder,
+    Rung,
     SampleRow,
     SweepResult,
 )
@@ -152,6 +153,7 @@ __all__ = [
     "ReportContext",
     "RequestOrder",
     "ResidualCopy",
+    "Rung",
     "SampleRow",
     "SignedReport",
     "SubjectFacts",
