@@ -8,25 +8,26 @@ import pytest
 
 from benchmarks import drift
 from benchmarks.drift_figure import draw_figure
+from benchmarks.succession import EVERY, SMALL, Succession
 from unlearning.audit import Policy
 
 
 def test_ten_requests_mix_small_ones_and_whole_classes_and_share_no_sample() -> None:
-    plan = drift.Succession(steps=10, references=19)
+    plan = Succession(steps=10, references=19)
     train = plan.split[0]
     for step, asked in enumerate(plan.requests, start=1):
         kept = set(plan.retain(step).labels.tolist())
         labels = set(train.labels[asked].tolist())
-        assert bool(labels & kept) == (step % drift.EVERY != 0)
-        if step % drift.EVERY:
-            assert len(asked) == drift.SMALL
+        assert bool(labels & kept) == (step % EVERY != 0)
+        if step % EVERY:
+            assert len(asked) == SMALL
     everything = plan.erased(10)
     assert len(everything) == len(set(everything.tolist())) == sum(map(len, plan.requests))
     assert len(plan.retain(10)) == len(train) - len(everything)
 
 
 def test_fewer_steps_are_the_first_of_many() -> None:
-    few, many = (drift.Succession(steps=steps, references=19).requests for steps in (3, 10))
+    few, many = (Succession(steps=steps, references=19).requests for steps in (3, 10))
     assert all((a == b).all() for a, b in zip(few, many, strict=False))
 
 
@@ -49,8 +50,8 @@ def test_after_the_policy_s_chain_a_step_retrains_and_a_log_is_continued(tmp_pat
     """One approximate run is allowed here, so one of the first two steps is a retraining."""
     policy = Policy.from_dict({**Policy.standard().to_dict(), "max_approximate_chain": 1})
     log = tmp_path / "drift.jsonl"
-    [first] = drift.complete(drift.Succession(steps=1, references=3), log, 1, policy)
-    again, second = drift.complete(drift.Succession(steps=2, references=3), log, 1, policy)
+    [first] = drift.complete(Succession(steps=1, references=3), log, 1, policy)
+    again, second = drift.complete(Succession(steps=2, references=3), log, 1, policy)
     assert again == first
     assert len(log.read_text().splitlines()) == 2
     assert {first["method"], second["method"]} & {"retrain"}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from service.ledger import Rung
 from service.ledger import requests as opening
 from service.ledger.durations import Durations
 from service.tables import AuditEvent, ModelVersion
@@ -179,7 +180,11 @@ def test_the_first_deadline_of_a_group_counts(
     assert _tried(world, patient) == ["retrain"]
 
 
-LADDER = ["muda", {"method": "distilled_recovery", "hyperparameters": {"epochs": 3}}, "retrain"]
+LADDER: list[Rung] = [
+    "muda",
+    {"method": "distilled_recovery", "hyperparameters": {"epochs": 3}},
+    "retrain",
+]
 
 
 def test_a_climb_costs_all_rungs_above_every_audit_and_the_references() -> None:
