@@ -11,7 +11,7 @@ from service import ledger, policies
 from service.commitment import digest_of
 from service.ledger import RequestOrder
 from service.policies import load_policy
-from service.tables import DeletionRequest, Job, JobStatus, ModelVersion, Report, Run
+from service.tables import DeletionRequest, Job, JobKind, JobStatus, ModelVersion, Report, Run
 from tests.worker.installation import CLASSES, EPOCHS, TRAIN, Installation, until
 from tests.worker.test_stacks import worker
 
@@ -41,14 +41,17 @@ def test_a_policy_that_no_approximate_rung_can_pass_ends_retrained(
     model_id = stack.model(trained, EPOCHS)
     whole_class = [f"id-{number}" for number in range(0, TRAIN, CLASSES)]
     order = RequestOrder(model_id=model_id, sample_ids=whole_class, policy=unpassable)
-    with stack.database.write() as session:
-        request_id = ledger.open_request(session, stack.caller, order).id
+    check = stack.job_id(JobKind.CHECK)
 
     def ended() -> bool:
         with stack.database.read() as session:
             return session.get_one(DeletionRequest, request_id).closed_at is not None
 
     with worker(stack.settings), worker(stack.settings):
+        # Only this process knows the policy, so the run has to be planned here.
+        until(lambda: stack.job(check).status == JobStatus.COMPLETED)
+        with stack.database.write() as session:
+            request_id = ledger.open_request(session, stack.caller, order).id
         until(ended)
     with stack.database.read() as session:
         request = session.get_one(DeletionRequest, request_id)
