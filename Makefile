@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
+FAULTS ?= 200
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format clean bench-audit bench-calibration bench-drift bench-methods
+.PHONY: chaos demo test check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,8 +38,20 @@ bench-drift: $(VENV)/.installed  ## ten requests in a row on one model, and what
 bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
 	$(BIN)/python -m benchmarks.methods
 
+bench-ablation: $(VENV)/.installed  ## what each part of MUDA is worth; resumable
+	$(BIN)/python -m benchmarks.methods --table ablation
+
+bench-tuning: $(VENV)/.installed  ## hyper-parameters of every method on one budget; resumable
+	$(BIN)/python -m benchmarks.tuning
+
 bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
+
+bench-throughput: $(VENV)/.installed  ## images per second of our training loop beside a bare one
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.throughput
+
+chaos: $(VENV)/.installed  ## kills and pauses on a real installation; fails when anything was lost or doubled
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info

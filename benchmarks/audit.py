@@ -8,8 +8,9 @@ the references are at hand. Only time matters here: original and reference are t
 epoch on a few thousand images, and the references and the candidate are copies of that reference
 with their weights stirred. Passes are forward passes of networks and relearning's training steps;
 everything else is outside: preparing batches, moments, eigenvectors, k-means, probe, intervals,
-tests, files. A second audit with the same cache must make no pass at all. The full size is run
-once, a smaller one several times. Exit code 1 when the goal is missed.
+tests, files. A second audit with the same cache must make no pass at all. A smaller size is run
+several times, then the full one once; until that is through, what there is lies beside the output
+in a file that ends in `.partial.json`. Exit code 1 when the goal is missed.
 """
 
 import argparse
@@ -148,22 +149,38 @@ def measured(images: int, references: int, seed: int, cap: int) -> dict[str, Any
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the small size several times and the full size once."""
+    """Measure the small size several times and the full size once; keep each at once."""
     references, cap = arguments.references, arguments.relearning_cap
-    small = []
+    before = environment()["load_average"]
+    small: list[dict[str, Any]] = []
+
+    def described(full: dict[str, Any] | None) -> dict[str, Any]:
+        return describe(arguments.note, small, full) | {"load_average_before": before}
+
+    unfinished = arguments.output.with_suffix(".partial.json")
     for seed in range(1, arguments.repeats + 1):
         small.append(measured(arguments.small_images, references, seed, cap))
         show(small[-1])
+        write(unfinished, described(None))
     full = measured(arguments.images, references, 0, cap)
     show(full)
+    report = described(full)
+    write(arguments.output, report)
+    unfinished.unlink(missing_ok=True)
+    return report
+
+
+def describe(
+    note: str, small: Sequence[dict[str, Any]], full: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the report on the runs so far; the load is that after the latest of them."""
     return {
         "benchmark": "audit",
         "network": {"architecture": "expunge:small_cnn", "channels": list(CHANNELS)},
         "threads": torch.get_num_threads(),
-        "note": "the machine was shared with other work; compare shares, not seconds."
-        " References and candidate are stirred copies of one network: only time matters.",
+        "note": note,
         "goal_share": GOAL_SHARE,
-        "reached": full["share_outside"] <= GOAL_SHARE,
+        "reached": full is not None and full["share_outside"] <= GOAL_SHARE,
         "full": full,
         "small": {
             "n": len(small),
@@ -173,6 +190,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         },
         **environment(),
     }
+
+
+def write(output: Path, report: dict[str, Any]) -> None:
+    """Write a report as JSON."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -211,6 +234,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=STANDARD["relearning"]["cap"],
         help="steps; nearly all passes, so without relearning (0) the share is an upper bound",
     )
+    parser.add_argument(
+        "--note",
+        default="References and candidate are stirred copies of one network: only time matters."
+        " What else ran on the machine shows in load_average_before and load_average.",
+        help="words to be kept with the figures",
+    )
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 
@@ -221,8 +250,6 @@ def main() -> None:
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     report = run(arguments)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     sys.exit(0 if report["reached"] else 1)
 
 

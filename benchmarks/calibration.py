@@ -2,13 +2,17 @@
 
     python -m benchmarks.calibration            # the stated subset, or what of it is missing
     python -m benchmarks.calibration --draws 2 --output /tmp/calibration.json
+    python -m benchmarks.calibration --policy strict/1      # into calibration-strict.json
+    python -m benchmarks.calibration --look 2               # into calibration-look2.json
 
-The policy's digest is frozen first: every line of the log carries it, and a log of another policy
-or another version of the metrics is not continued. Each draw shuffles its data set, chooses a class
-(or mislabels samples) and trains originals and references anew; genuine retrains and every impostor
-of `unlearning.calibration` are then audited at the policy's first look. Impostors of one draw share
-its references, so intervals are also given by a bootstrap over draws. Exit code 1 when a goal is
-missed.
+The policy's digest is frozen first: every line of the log carries it, and a log of another policy,
+another look or another version of the metrics is not continued. Each draw shuffles its data set,
+chooses a class (or mislabels samples) and trains originals and references anew; genuine retrains
+and every impostor of `unlearning.calibration` are then audited at one look of the policy, the first
+by default. At look 2 every candidate is audited with all its references, not only those that look 1
+left INCONCLUSIVE: its rates are those of an audit that goes there at once. Impostors of one draw
+share its references, so intervals are also given by a bootstrap over draws. Exit code 1 when a goal
+is missed.
 """
 
 import argparse
@@ -20,6 +24,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,7 +43,9 @@ from unlearning.calibration.draws import Scope
 from unlearning.calibration.suspects import RETRAINED
 from unlearning.metrics.intervals import wilson
 
-RESULTS = Path(__file__).parent / "results" / "calibration.json"
+RESULTS = Path(__file__).parent / "results"
+POLICIES = {f"{p.name}/{p.version}": p for p in (Policy.standard(), Policy.strict())}
+STANDARD, *_ = POLICIES
 BENCHES = {"digits": digits, "letters": letters}
 DRAWS: dict[Scope, int] = {"class": 10, "instance": 4}
 """Draws of each data set by scope: the stated subset."""
@@ -58,12 +66,41 @@ def plans(draws: dict[Scope, int]) -> list[DrawPlan]:
     ]
 
 
-def run_plan(plan: DrawPlan) -> Entry:
+@dataclass(frozen=True)
+class Rule:
+    """What is calibrated: a policy by name, at one of its looks."""
+
+    name: str = STANDARD
+    look: int = 1
+
+    @property
+    def policy(self) -> Policy:
+        """The policy."""
+        return POLICIES[self.name]
+
+    @property
+    def output(self) -> Path:
+        """Where its results are kept."""
+        policy, _, _ = self.name.partition("/")
+        suffix = "" if policy == "standard" else f"-{policy}"
+        suffix += "" if self.look == 1 else f"-look{self.look}"
+        return RESULTS / f"calibration{suffix}.json"
+
+    def identity(self) -> Entry:
+        """Return what a draw's outcomes depend on besides its plan.
+
+        The first look is not named: logs from before there was a choice go on.
+        """
+        own = {"policy": self.policy.digest(), "metrics": METRICS_VERSION}
+        return own if self.look == 1 else own | {"look": self.look}
+
+
+def run_plan(plan: DrawPlan, rule: Rule) -> Entry:
     """Run one draw in this process, on one thread."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as cache:
-        draw = Draw(plan, BENCHES[plan.bench](), Policy.standard(), Path(cache))
+        draw = Draw(plan, BENCHES[plan.bench](), rule.policy, Path(cache), look=rule.look)
         outcomes = [outcome.to_json() for outcome in run_draw(draw)]
     forgotten = draw.problem(0).forgotten_classes
     return {
@@ -126,20 +163,21 @@ def gated_rows(rows: Sequence[Entry]) -> list[Entry]:
 def main() -> int:
     """Run what is missing, print the table, write JSON and figure, and judge."""
     arguments = _parse()
-    output: Path = arguments.output
+    rule = Rule(arguments.policy, arguments.look)
+    output: Path = arguments.output or rule.output
     output.parent.mkdir(parents=True, exist_ok=True)
     draws = DRAWS if arguments.draws is None else dict.fromkeys(DRAWS, arguments.draws)
     entries = complete(
         plans(draws),
-        run_plan,
+        partial(run_plan, rule=rule),
         output.with_suffix(".jsonl"),
         workers=arguments.workers,
-        identity=identity(),
+        identity=rule.identity(),
     )
     rows = tabulate(entries)
     gated = gated_rows(rows)
     missed = missed_goals(rows, gated)
-    output.write_text(json.dumps(_report(entries, rows, gated, missed), indent=1) + "\n")
+    output.write_text(json.dumps(_report(rule, entries, rows, gated, missed), indent=1) + "\n")
     draw_figure(rows, output.with_suffix(".svg"))
     _print(rows, gated)
     for sentence in missed:
@@ -166,15 +204,14 @@ def _row(dataset: str, scope: str, control: str, verdicts: list[tuple[str, str]]
     }
 
 
-def identity() -> Entry:
-    """Return what a draw's outcomes depend on besides its plan."""
-    return {"policy": Policy.standard().digest(), "metrics": METRICS_VERSION}
-
-
 def _report(
-    entries: Sequence[Entry], rows: Sequence[Entry], gated: Sequence[Entry], missed: Sequence[str]
+    rule: Rule,
+    entries: Sequence[Entry],
+    rows: Sequence[Entry],
+    gated: Sequence[Entry],
+    missed: Sequence[str],
 ) -> Entry:
-    policy = Policy.standard()
+    policy = rule.policy
     return {
         "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest()},
         "metrics": METRICS_VERSION,
@@ -182,8 +219,8 @@ def _report(
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": processor(),
-        "look": 1,
-        "references": policy.looks[0],
+        "look": rule.look,
+        "references": policy.looks[rule.look - 1],
         "draws": len(entries),
         "draw_seconds": [entry["seconds"] for entry in entries],
         "goals_missed": list(missed),
@@ -211,7 +248,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--draws", type=int, help="of each data set and scope; default: all")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--policy", choices=POLICIES, default=STANDARD)
+    parser.add_argument("--look", type=int, choices=(1, 2), default=1, help="of the policy")
+    parser.add_argument("--output", type=Path, help="default: by policy and look, in results/")
     return parser.parse_args()
 
 

@@ -5,18 +5,27 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-
-from unlearning.calibration import DrawPlan
 
 Entry = dict[str, Any]
 
 
+class Plan(Protocol):
+    """What tells one entry from another."""
+
+    def to_json(self) -> Entry:
+        """Return it as JSON values."""
+        ...
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
 def complete(
-    plans: Sequence[DrawPlan],
-    run: Callable[[DrawPlan], Entry],
+    plans: Sequence[AnyPlan],
+    run: Callable[[AnyPlan], Entry],
     log: Path,
     *,
     workers: int,

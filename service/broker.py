@@ -14,8 +14,9 @@ from service.config import Settings
 
 QUEUE = "expunge.jobs"
 TASK_NAME = "expunge.run_job"
-VISIBILITY_S = 6 * 3600
 CONNECT_TIMEOUT_S = 3.0
+SEND_TIMEOUT_S = 5.0
+REDIS = frozenset({"redis", "rediss", "sentinel"})
 SENDER_OPTIONS = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 
@@ -36,7 +37,7 @@ def configure(app: Celery, settings: Settings) -> Celery:
         task_acks_on_failure_or_timeout=True,
         task_reject_on_worker_lost=True,  # harmless: the claim decides
         task_publish_retry=False,  # the outbox keeps what could not be sent
-        visibility_timeout=VISIBILITY_S,
+        visibility_timeout=settings.visibility_s,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
@@ -49,6 +50,10 @@ def celery_app(settings: Settings, name: str = "expunge") -> Celery:
     """Make a Celery application that can send wake-ups, and gives up soon when it cannot."""
     app = configure(Celery(name, set_as_current=False), settings)
     app.conf.broker_transport_options |= SENDER_OPTIONS
+    if _scheme(settings) in REDIS:
+        # a sender holds the outbox's rows, so a broker that hangs must not hold it for ever
+        limits = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SEND_TIMEOUT_S}
+        app.conf.broker_transport_options |= limits
     return app
 
 
@@ -72,10 +77,13 @@ def broker_ready(app: Celery) -> bool:
     return True
 
 
+def _scheme(settings: Settings) -> str:
+    return settings.broker_url.partition(":")[0].partition("+")[0]
+
+
 def _transport_options(settings: Settings) -> dict[str, object]:
     """Return what the transport of this broker URL takes."""
-    scheme = settings.broker_url.partition(":")[0].partition("+")[0]
-    if scheme == "filesystem":
+    if _scheme(settings) == "filesystem":
         folder = settings.home / "broker"
         for name in ("queue", "control", "processed"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -86,9 +94,10 @@ def _transport_options(settings: Settings) -> dict[str, object]:
             "processed_folder": str(folder / "processed"),
             "store_processed": False,
         }
-    if scheme in ("redis", "rediss", "sentinel"):
+    if _scheme(settings) in REDIS:
         return {
-            "visibility_timeout": VISIBILITY_S,
+            # a job that runs longer is announced again: harmless, its claim is held
+            "visibility_timeout": settings.visibility_s,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "socket_keepalive": True,

@@ -1,5 +1,7 @@
 """Settings: every switch of the service, read from `EXPUNGE_…` environment variables."""
 
+import uuid
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
 
@@ -30,12 +32,25 @@ class Settings(BaseSettings):
     reference_seeds_per_job: int = Field(default=5, ge=1)
     reference_grace_s: float = Field(default=3600, ge=0)
     max_failures: int = Field(default=3, ge=1)
+    back_off_s: float = Field(default=5, gt=0)
+    visibility_s: float = Field(default=6 * 3600, gt=0)
+    orphan_age_s: float = Field(default=3600, gt=0)
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
     device: str = "auto"
     plugin_methods: list[str] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_sample_ids: int = Field(default=100_000, ge=1)
+    public_url: str = Field(default="", pattern=r"^(https?://[!-~]+[^/])?$")
+    outgoing_hosts: tuple[str, ...] = ()
+    outgoing_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    outgoing_allow_http: bool = False
+    outgoing_ca_file: Path | None = None
+    outgoing_timeout_s: float = Field(default=10, gt=0, le=60)
+    webhooks_kept_days: float = Field(default=30, gt=0)
+    opendsr_key_file: Path | None = None
+    opendsr_certificate_file: Path | None = None
+    opendsr_model_id: uuid.UUID | None = None
 
     @model_validator(mode="after")
     def _fill_home(self) -> Self:
@@ -59,6 +74,13 @@ class Settings(BaseSettings):
                 f"EXPUNGE_PLUGIN_METHODS names {', '.join(taken)}, which Expunge has itself; have"
                 " the plug-in's entry point renamed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_outgoing(self) -> Self:
+        """Refuse plain HTTP in production."""
+        if self.outgoing_allow_http and self.mode == "production":
+            raise ValueError("outgoing_allow_http is for the embedded mode alone")
         return self
 
     @property

@@ -28,6 +28,7 @@ class Limits:
     reference_seeds_per_job: int = 5
     max_failures: int = 3
     reference_grace_s: float = 3600
+    back_off_s: float = 5
 
 
 class Database:
@@ -48,7 +49,10 @@ class Database:
     def from_settings(cls, settings: Settings) -> "Database":
         """Open the database that the settings name, with their limits."""
         limits = Limits(
-            settings.reference_seeds_per_job, settings.max_failures, settings.reference_grace_s
+            settings.reference_seeds_per_job,
+            settings.max_failures,
+            settings.reference_grace_s,
+            settings.back_off_s,
         )
         return cls(settings.database_url, limits)
 

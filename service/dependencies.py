@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, BinaryIO, Generic, TypeVar
 
 from celery import Celery
@@ -20,8 +21,11 @@ from service.config import Settings
 from service.database import Database
 from service.errors import InsufficientScope, InvalidCredentials, ServiceError
 from service.ledger import Caller
+from service.outgoing import Rules
+from service.sealing import PepperError, Sealer, load_sealer
 from service.signing import Signer
 from service.storage import Storage
+from service.webhooks import PURPOSE
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "multipart/form-data"
@@ -40,6 +44,20 @@ class Parts:
     signer: Signer
     broker: Celery
     last_use: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """What endpoint secrets are sealed with; raise ServiceError when the pepper is unusable."""
+        try:
+            return load_sealer(self.settings, PURPOSE)
+        except PepperError:
+            detail = "Without its pepper this installation can keep no webhook secrets."
+            raise ServiceError(503, "pepper_missing", detail) from None
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Where URLs that callers give may lead."""
+        return Rules.of(self.settings)
 
     def authenticate(self, token: str) -> Caller:
         """Return the caller of a token; raise InvalidCredentials.

@@ -30,6 +30,7 @@ SCOPES = frozenset(
         "reports:read",
         "log:read",
         "keys:admin",
+        "webhooks:admin",
     }
 )
 

@@ -26,12 +26,14 @@ from service.routes import (
     datasets,
     log,
     models,
+    opendsr,
     public,
     qualifications,
     renderings,
     reports,
     request_audits,
     requests,
+    webhooks,
 )
 from service.signing import load_signer
 from service.storage import Storage
@@ -51,6 +53,8 @@ _ROUTES = (
     reports,
     renderings,
     log,
+    webhooks,
+    opendsr,
 )
 
 
@@ -89,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(opendsr.public)
     problems.install(app)
     install_openapi(app)
     app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes)

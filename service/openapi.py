@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.opendsr_orders import OpendsrOrder
+from service.routes import webhooks
 from service.schemas import AuditOrder, DatasetOrder, ModelOrder, Problem
 
 _TAGS = [
@@ -20,9 +22,11 @@ _TAGS = [
         "name": "reports",
         "description": "Signed reports, what is made from them, the audit log.",
     },
+    {"name": "webhooks", "description": "Be told of events, signed by Standard Webhooks."},
+    {"name": "opendsr", "description": "Ask for erasure by OpenDSR 2.0."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
-_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder)
+_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -43,6 +47,7 @@ def _complete(app: FastAPI) -> dict[str, Any]:
         summary=app.summary,
         license_info=app.license_info,
         routes=app.routes,
+        webhooks=webhooks.sent.routes,
         tags=_TAGS,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -55,6 +60,8 @@ def _complete(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             _clean(operation)
+    for operation in document["webhooks"]["event"].values():
+        operation["responses"].pop("422")  # a receiver's own business
     return document
 
 

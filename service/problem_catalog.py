@@ -1,6 +1,6 @@
 """Every stable code that a caller can meet, with what it means and what to do about it."""
 
-from service.problem_words import REQUEST_AUDITS, Problem
+from service.problem_words import REQUEST_AUDITS, WEBHOOKS, Problem
 
 _SEE_POINTERS = "Correct the places that `errors` points at and send the request again."
 _NEW_NAME = "Choose another name, or use the one that is registered."
@@ -61,6 +61,11 @@ CATALOG: dict[str, Problem] = {
     ),
     "retrain_required": Problem(
         422, "Only retrain closes a request without an audit", "Add `retrain` to the ladder."
+    ),
+    "pool_not_usable": Problem(
+        422,
+        "Nothing would use the pool",
+        "Ask for the audit level `references` with `muda` in the ladder, or leave `pool` out.",
     ),
     "unknown_audit": Problem(
         422, "There is no such audit level", "Use `references`, `qualified` or `none`."
@@ -251,6 +256,7 @@ CATALOG: dict[str, Problem] = {
     ),
     "weights_truncated": Problem(422, "The weights are cut off", "Send the whole file again."),
     **REQUEST_AUDITS,
+    **WEBHOOKS,
 }
 
 

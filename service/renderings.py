@@ -1,7 +1,7 @@
 """What is made from a signed report alone: page, PDF, the signed list of both, and the bundle.
 
 All are deterministic: the same envelope and figures give the same bytes with the same version of
-this package, so none of them is stored.
+this package, so none of them is stored. Only the list and the bundle say when they were made.
 """
 
 import base64
@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
@@ -72,10 +73,11 @@ def verifier() -> bytes:
     return files("service").joinpath("verify.py").read_bytes()
 
 
-def sign_renderings(report: SignedFile, signer: Signer) -> bytes:
+def sign_renderings(report: SignedFile, signer: Signer, listed_at: datetime) -> bytes:
     """Return a signed list of the renderings' digests: which page and PDF belong to the report.
 
-    It can't stand in the report itself, from which they are made.
+    It can't stand in the report itself, from which they are made. It is signed when it is asked
+    for, perhaps by a later key than the report, so it has a date of its own.
     """
     contents = {PAGE_NAME: report.page.html.encode(), PDF_NAME: report.pdf}
     statement = {
@@ -88,13 +90,14 @@ def sign_renderings(report: SignedFile, signer: Signer) -> bytes:
         "predicate": {
             "envelope": {"sha256": _sha256(report.envelope)},
             "report": report.statement["predicate"]["report"]["id"],
+            "listed_at": listed_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "generator": {"name": "expunge", "version": version("expunge")},
         },
     }
     return signer.sign(canonical_json(statement))
 
 
-def bundle(report: SignedFile, signer: Signer) -> bytes:
+def bundle(report: SignedFile, signer: Signer, listed_at: datetime) -> bytes:
     """Return a zip of all but the pixels that a third party needs to redo the audit.
 
     It holds no sample id: who may redo the audit has them, and their commitment is in the report.
@@ -108,7 +111,7 @@ def bundle(report: SignedFile, signer: Signer) -> bytes:
         "predicate.schema.json": schema(),
         "verify.py": verifier(),
         "jwks.json": _pretty(signer.jwks()),
-        "renderings.dsse.json": sign_renderings(report, signer),
+        "renderings.dsse.json": sign_renderings(report, signer, listed_at),
         PAGE_NAME: report.page.html.encode(),
         PDF_NAME: report.pdf,
         "policy.json": _pretty(predicate["policy"].get("document")),

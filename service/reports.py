@@ -116,8 +116,18 @@ def _predicate(context: ReportContext) -> dict[str, Any]:
         "near_duplicates": context.near_duplicates,
         "notices": notices,
         "limits": limits(audit, notices),
-        **({"of_request": context.of_request} if context.of_request else {}),
+        **_additions(context),
     }
+
+
+def _additions(context: ReportContext) -> dict[str, Any]:
+    """Return the members that only some reports have."""
+    found: dict[str, Any] = {}
+    if context.of_request:
+        found["of_request"] = context.of_request
+    if context.pool is not None:
+        found["pool"] = {**asdict(context.pool), "decides": False}
+    return found
 
 
 def _request(subject: SubjectFacts) -> dict[str, Any]:

@@ -205,6 +205,7 @@ class DeletionRequest(BaseModel):
     policy_digest: str
     ladder: list[str | Rung]
     audit: str
+    pool: bool
     base_version: int | None
     result_version: int | None
     tries: list[Attempt]

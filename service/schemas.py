@@ -188,6 +188,12 @@ class DeletionOrder(_Order):
         description="`qualified` needs a live qualification of each approximate method of the"
         " ladder; `none` starts at `retrain`.",
     )
+    pool: bool = Field(
+        default=False,
+        description="Train at least ten models more, each without a tenth of the samples at most, "
+        "so that `muda` has targets for single samples from models that never saw them. Needs the "
+        "audit level `references`; nothing is trained where whole classes alone are forgotten.",
+    )
     include_duplicates: Literal["none", "byte_equal"] = Field(
         default="none",
         description="`byte_equal`: training samples whose files equal a named one's are forgotten "

@@ -4,19 +4,37 @@ A key is ``sha256/<first two hex digits>/<digest>``; what lies under a key never
 knows nothing of HTTP, of the database or of the file formats that it keeps.
 """
 
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
 import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
 KEY_PATTERN = re.compile(r"sha256/(?P<prefix>[0-9a-f]{2})/(?P<digest>(?P=prefix)[0-9a-f]{62})")
 _CHUNK_BYTES = 1 << 20
+_TEMPORARY = "temporary"
+_MODIFIED = ("mtime", "LastModified", "last_modified", "created")  # as fsspec names it
 _MEDIA_TYPE_OPTIONS = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file in the storage: its path under the root (an artifact's key), bytes and last change.
+
+    `modified` tells one writing from the next and is never compared with a clock.
+    """
+
+    path: str
+    size: int
+    modified: float
 
 
 class StorageError(Exception):
@@ -61,21 +79,24 @@ class Storage:
         """Keep a copy of a file and return its key.
 
         The copy gets a temporary name first, so that a key never shows half a file. Content that is
-        already there is not written again.
+        already there is marked as written now, for a collector must not take it for an old orphan;
+        where that is impossible, it is written again.
         """
         key = key_of(digest_file(path))
-        if not self.exists(key):
-            temporary = f"{self._root}/temporary/{uuid.uuid4().hex}"
-            self._filesystem.makedirs(f"{self._root}/temporary", exist_ok=True)
+        if self._touch(key):
+            return key
+        temporary = self._temporary()
+        try:
             self._filesystem.put_file(str(path), temporary, **self._upload_options(media_type))
             self._publish(temporary, key)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._filesystem.rm_file(temporary)
+            raise
         return key
 
     def put_bytes(self, content: bytes, media_type: str) -> str:
         """Keep these bytes and return their key."""
-        key = key_of(hashlib.sha256(content).hexdigest())
-        if self.exists(key):
-            return key
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "content"
             path.write_bytes(content)
@@ -127,12 +148,63 @@ class Storage:
         if self.exists(key):
             self._filesystem.rm_file(self._path(key))
 
+    def list(self) -> Iterator[Stored]:
+        """Yield every file of the storage, unfinished ones of killed writers as well."""
+        if not self._filesystem.exists(self._root):
+            return
+        self._filesystem.invalidate_cache()
+        found = self._filesystem.find(self._root, detail=True)
+        for path, facts in found.items():
+            inside = str(path).removeprefix(self._root).lstrip("/")
+            if KEY_PATTERN.fullmatch(inside) or inside.startswith(f"{_TEMPORARY}/"):
+                yield Stored(inside, int(facts["size"] or 0), self._modified(facts))
+
+    def remove_unchanged(self, stored: Stored) -> bool:
+        """Remove a file unless it was written or touched since it was listed; say if it is gone.
+
+        In a folder the check is atomic: the file is put aside, looked at, and put back if it was
+        touched. In an object store a writer between check and removal is not seen.
+        """
+        path = f"{self._root}/{stored.path}"
+        aside = self._temporary() if self.is_local else path
+        try:
+            if self.is_local:
+                Path(path).replace(aside)
+            unchanged = self._modified(self._filesystem.info(aside)) == stored.modified
+            if unchanged:
+                self._filesystem.rm_file(aside)
+            elif self.is_local:
+                Path(aside).replace(path)
+        except FileNotFoundError:
+            return False
+        return unchanged
+
     def exists(self, key: str) -> bool:
         """Say whether an artifact lies under this key."""
         return bool(self._filesystem.exists(self._path(key)))
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{_checked(key)}"
+
+    def _modified(self, facts: Mapping[str, Any]) -> float:
+        """Return when a file was written, by the storage; object stores tell whole seconds."""
+        found = next((facts[name] for name in _MODIFIED if facts.get(name) is not None), 0.0)
+        moment = found.timestamp() if isinstance(found, datetime) else float(found)
+        return moment if self.is_local else float(int(moment))
+
+    def _temporary(self) -> str:
+        self._filesystem.makedirs(f"{self._root}/{_TEMPORARY}", exist_ok=True)
+        return f"{self._root}/{_TEMPORARY}/{uuid.uuid4().hex}"
+
+    def _touch(self, key: str) -> bool:
+        """Mark stored content as written now; False where it is not there, or cannot be marked."""
+        if not self.is_local:
+            return False
+        try:
+            os.utime(self._path(key))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _publish(self, temporary: str, key: str) -> None:
         target = self._path(key)

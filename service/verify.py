@@ -136,23 +136,24 @@ def merkle_root(sample_ids: Sequence[str], salt: bytes) -> str:
 def verify(envelope: bytes, keys: Sequence[Key], **given: str | None) -> Outcome:
     """Verify an envelope, or raise, and what was given beside it by the names of ``OPTIONS``."""
     statement, key = verify_envelope(envelope, keys)
-    predicate, log = statement["predicate"], statement["predicate"]["audit_log"]
-    subject, samples = statement["subject"][0]["digest"], predicate["request"]["samples"]
-    drawn = {figure["sha256"] for figure in predicate["figures"]}
+    predicate, subject = statement["predicate"], statement["subject"][0]["digest"]
+    samples, log = predicate["request"]["samples"], predicate["audit_log"]
+    made: str = predicate["report"]["generated_at"]
+    figures = _are(given.get("figures"), {figure["sha256"] for figure in predicate["figures"]})
     weights = _are(given.get("weights"), {subject["sha256"]})
     ids = _ids(samples["commitment"], given.get("ids"), given.get("salt"))
     pages = [Path(page) for page in (given.get("html"), given.get("pdf")) if page]
-    rendered = _rendered(envelope, keys, given.get("renderings"), pages)
+    at, rendered = _rendered(envelope, made, keys, given.get("renderings"), pages)
     claims = {
         f"{key.keyid} signed this report and nothing in it was changed since.": True,
         "That key is the one that you got from the signer (--key).": bool(given.get("key")) or None,
-        f"The key was in use on {predicate['report']['generated_at']}.": _in_use(predicate, key),
+        f"The key was in use on {made}.": _in_use(made, key),
         "Subject, result, policy and verdict do not contradict each other.": _agrees(statement),
         "The weights are the model that it is about, bit for bit (--weights).": weights,
         f"The ids are exactly the {samples['count']} that it is about (--ids, --salt).": ids,
-        "Its figures are as they were measured (--figures).": _are(given.get("figures"), drawn),
+        "Its figures are as they were measured (--figures).": figures,
         f"The log is unbroken through entry {log['seq']} (--log).": _chain(log, given.get("log")),
-        "The service made these pages from it (--html, --pdf, --renderings).": rendered,
+        f"The service made these pages from it{at} (--html, --pdf, --renderings).": rendered,
     }
     return Outcome(statement, key.keyid, claims)
 
@@ -178,10 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", help=words)
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     options, facts = vars(parser.parse_args(arguments)), {}
-    given = {name: options[name] for name in OPTIONS}
     try:
-        keys = _read_keys(given["jwks"], given["key"])
-        outcome = verify(options["report"].read_bytes(), keys, **given)
+        keys = _read_keys(options["jwks"], options["key"])
+        outcome = verify(options["report"].read_bytes(), keys, **{n: options[n] for n in OPTIONS})
         facts = {"keyid": outcome.keyid, "claims": outcome.claims}
         exit_code = CHECK_FAILED if False in outcome.claims.values() else HOLDS
         words = describe(outcome)
@@ -189,16 +189,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit_code, words = error.args[0], f"REFUSED: {error.args[1]}"
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         exit_code, words = UNREADABLE, f"Unreadable: {error}"
-    answer = json.dumps({"exit_code": exit_code, "detail": words, **facts})
-    sys.stdout.write((answer if options["as_json"] else words) + "\n")
+    answer = {"exit_code": exit_code, "detail": words, **facts}
+    sys.stdout.write((json.dumps(answer) if options["as_json"] else words) + "\n")
     return exit_code
 
 
-def _in_use(predicate: Json, key: Key) -> bool | None:
-    if key.not_before is None and key.not_after is None:
-        return None
-    made = datetime.fromisoformat(predicate["report"]["generated_at"]).timestamp()
-    return (key.not_before or 0) - 1 <= made <= (key.not_after or made) + 1
+def _in_use(moment: str, key: Key) -> bool | None:
+    made, unknown = datetime.fromisoformat(moment).timestamp(), key[2:] == (None, None)
+    return None if unknown else (key.not_before or 0) - 1 <= made <= (key.not_after or made) + 1
 
 
 def _agrees(statement: Json) -> bool:
@@ -228,9 +226,8 @@ def _chain(named: Json, path: str | None) -> bool | None:
     if path is None:
         return None
     events = json.loads(Path(path).read_text(encoding="utf-8"))["items"]
-    first = events[0]["seq"]
-    before = GENESIS if first == 1 else events[0]["prev_hash"]
-    for number, event in enumerate(events, first):
+    before = GENESIS if events[0]["seq"] == 1 else events[0]["prev_hash"]
+    for number, event in enumerate(events, events[0]["seq"]):
         content = {name: value for name, value in event.items() if name != "hash"}
         found = (event["seq"], event["prev_hash"], event["hash"])
         if found != (number, before, _digest_of(content)):
@@ -240,14 +237,17 @@ def _chain(named: Json, path: str | None) -> bool | None:
 
 
 def _rendered(
-    envelope: bytes, keys: Sequence[Key], path: str | None, pages: list[Path]
-) -> bool | None:
+    envelope: bytes, made: str, keys: Sequence[Key], path: str | None, pages: list[Path]
+) -> tuple[str, bool | None]:
     if path is None or not pages:
-        return None
-    listing, _ = verify_envelope(Path(path).read_bytes(), keys, RENDERINGS_TYPE)
-    own = listing["predicate"]["envelope"] == {"sha256": hashlib.sha256(envelope).hexdigest()}
+        return "", None
+    listing, key = verify_envelope(Path(path).read_bytes(), keys, RENDERINGS_TYPE)
+    at, own = listing["predicate"].get("listed_at"), hashlib.sha256(envelope).hexdigest()
+    timely = datetime.fromisoformat(at or made) >= datetime.fromisoformat(made)
     listed = {entry["digest"]["sha256"] for entry in listing["subject"]}
-    return own and all(hashlib.sha256(page.read_bytes()).hexdigest() in listed for page in pages)
+    known = all(hashlib.sha256(page.read_bytes()).hexdigest() in listed for page in pages)
+    holds = known and timely and listing["predicate"]["envelope"] == {"sha256": own}
+    return f" and listed them on {at or 'no date'}", holds and _in_use(at or made, key) is not False
 
 
 def _statement(payload_type: str, payload: bytes, predicate_type: str) -> Json:

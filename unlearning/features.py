@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from unlearning.data import Images
+from unlearning.data import Images, channels_last
 from unlearning.errors import InvalidProblem
 
 _DOMINANT_SHARE = 0.9
@@ -156,19 +156,21 @@ def extract(
 ) -> Outputs:
     """Run a model over images in eval mode without augmentation and keep what it sees.
 
-    The model's mode is restored; nothing of it changes. It must be on the images' device.
+    The model's mode is restored; nothing of it changes. It must be on the images' device; one in
+    half precision is given its images in half precision.
 
     Raises:
         InvalidProblem: when the classifier does not exist or takes no part in the forward pass.
     """
     stage = find_last_stage(model, classifier) if stages else None
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     modes = {module: module.training for module in model.modules()}
     kept: list[tuple[Tensor, Tensor, Tensor | None]] = []
     model.eval()
     try:
         with Tap(find_module(model, classifier)) as head, Tap(stage or nn.Identity()) as last:
             for x in images.batches(split_evenly(len(images), batch_size)):
-                logits = model(x.contiguous(memory_format=torch.channels_last)).float()
+                logits = model(channels_last(x.to(dtype))).float()
                 early = last.value.cpu() if last.reached else None
                 kept.append((head.value.cpu(), logits.cpu(), early))
     finally:

@@ -2,9 +2,12 @@
 
 import heapq
 from collections import defaultdict
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from unlearning.errors import InvalidProblem
@@ -45,6 +48,30 @@ def split_folds(
             "left out at once"
         )
     return _assign(labels, members, room, seed)
+
+
+def join_groups(*namings: Sequence[Hashable]) -> Tensor:
+    """Return one group number for each sample, int64 [n], that joins all namings.
+
+    Samples that share a name in one of them share a group, and so does who shares with either.
+    Numbers are those of the groups' first samples.
+
+    Args:
+        *namings: one name for each sample, such as its person or the digest of its pixels.
+    """
+    count, width = len(namings[0]), 0
+    rows, columns = [], []
+    for names in namings:
+        numbers: dict[Hashable, int] = {}
+        numbered = [numbers.setdefault(name, len(numbers)) for name in names]
+        rows.append(np.arange(count))
+        columns.append(count + width + np.array(numbered, dtype=np.int64))
+        width += len(numbers)
+    ends = (np.concatenate(rows), np.concatenate(columns))
+    links = coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(count + width,) * 2)
+    _, found = connected_components(links, directed=False)
+    _, first, inverse = np.unique(found[:count], return_index=True, return_inverse=True)
+    return torch.from_numpy(first[inverse].astype(np.int64))
 
 
 def _assign(labels: Tensor, members: list[list[int]], room: int, seed: int) -> Tensor:

@@ -52,11 +52,19 @@ def describe(images: Images, features: Tensor | None, batch_size: int = 512) -> 
     thumbnails, coarse = [], []
     for batch in images.batches(split_evenly(len(images), batch_size)):
         pixels = batch.cpu().contiguous()
-        digests += [hashlib.sha256(image.numpy().tobytes()).digest() for image in pixels]
+        digests += _digests(pixels)
         grey = _shrink(_stretch(pixels.mean(1)), SIDE)
         thumbnails.append(grey.half())
         coarse.append(_shrink(grey, COARSE_SIDE))
     return Pictures(digests, images.labels, torch.cat(thumbnails), torch.cat(coarse), features)
+
+
+def pixel_digests(images: Images, batch_size: int = 512) -> list[bytes]:
+    """Return the SHA-256 of each image's decoded pixels, in the set's order."""
+    digests: list[bytes] = []
+    for batch in images.batches(split_evenly(len(images), batch_size)):
+        digests += _digests(batch.cpu().contiguous())
+    return digests
 
 
 def agreement(a: Tensor, b: Tensor, shift: int) -> Tensor:
@@ -151,3 +159,7 @@ def _stretch(grey: Tensor) -> Tensor:
 def _shrink(grey: Tensor, side: int) -> Tensor:
     """Average [n, H, W] to squares of at most `side` pixels."""
     return functional.adaptive_avg_pool2d(grey, min(side, *grey.shape[1:]))
+
+
+def _digests(pixels: Tensor) -> list[bytes]:
+    return [hashlib.sha256(image.numpy().tobytes()).digest() for image in pixels]

@@ -8,8 +8,8 @@ are a biased comparison, and what supplied a method's targets does not audit it.
 All but one of the models saw a given forget sample, so the pool is personal data while it lives.
 Its weights are never stored: one model at a time is trained, asked and let go. What is left, a
 `Pool`, are predictions of forget samples: whoever keeps one deletes it with the batch of requests
-whose samples it is about (a worker: in the job's cache folder, which goes with the references of
-the same R). Earlier erased samples never get here: the sets are R and F, and nothing else is read.
+whose samples it is about (the service: when their run is over). Earlier erased samples never get
+here: the sets are R and F, and nothing else is read.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from unlearning.errors import InvalidProblem, NotComputable
 from unlearning.features import split_evenly
 from unlearning.folds import split_folds
 from unlearning.metrics.confidence import label_probability, temperature
+from unlearning.metrics.rmia import rmia_scores
 from unlearning.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from unlearning.randomness import derive_seed
 from unlearning.recipe import Recipe
@@ -151,6 +152,27 @@ def train_pool(task: PoolTask) -> Pool:
         forget_predictions=predictions,
         forget_probabilities=torch.stack([answer.forget for answer in answers]),
         holdout_probabilities=torch.stack([answer.holdout for answer in answers]),
+    )
+
+
+def recognised(pool: Pool, model: nn.Module, task: PoolTask) -> Tensor:
+    """Return the RMIA score of each forget sample under a model, float64 [n_F] in [0, 1].
+
+    For triage of the original alone: a candidate that the pool taught is not audited by it.
+
+    Args:
+        pool: made from `task`.
+        model: on the task's device, in eval mode.
+        task: names F and H.
+    """
+    forget, holdout = _logits(model, task.forget), _logits(model, task.holdout)
+    heat = _temperature(holdout, task.holdout.labels)
+    strangers, population = pool.rmia_references()
+    return rmia_scores(
+        label_probability(forget, task.forget.labels, heat),
+        strangers,
+        label_probability(holdout, task.holdout.labels, heat),
+        population,
     )
 
 

@@ -2,9 +2,12 @@
 
 A non-finite loss or gradient never reaches the weights: the optimiser is told to skip the step on
 the device, and the host looks at that flag before each step on the CPU, and every `CHECK_EVERY`
-steps on CUDA, where looking means waiting. All randomness comes from the seed.
+steps on CUDA, where looking means waiting. Nothing else in a step waits for the device: the order,
+labels and random moves of a walk are sent before its first step. All randomness comes from the
+seed.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearning.augmentation import augment
-from unlearning.data import Images
+from unlearning.augmentation import augment, draw_moves
+from unlearning.compilation import compiled
+from unlearning.data import Images, channels_last
 from unlearning.errors import InvalidProblem, NonFiniteLoss
 from unlearning.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from unlearning.randomness import derive_seed, generator, seeded
@@ -53,6 +57,8 @@ class Walk:
     """Whether batch norm uses and updates its statistics; False keeps it in eval mode."""
     relative_lr: float = 1.0
     """Factor on the schedule's learning rate."""
+    active: Callable[[], bool] | None = None
+    """Asked before each step; one that is not active is left out, and the schedule goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +71,14 @@ class Epoch:
     """Called before the first step, e.g. to refresh statistics."""
 
 
-def cross_entropy(label_smoothing: float = 0.0) -> LossStep:
-    """Make the loss step of plain supervised training."""
+def cross_entropy(label_smoothing: float = 0.0, *, compile_pass: bool = False) -> LossStep:
+    """Make the loss step of plain supervised training, on request with a compiled pass."""
+    prepare = functools.lru_cache(maxsize=1)(compiled)
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
+        run = prepare(model, batch.images.device) if compile_pass else model
         return functional.cross_entropy(
-            model(batch.images), batch.labels, label_smoothing=label_smoothing
+            run(batch.images), batch.labels, label_smoothing=label_smoothing
         )
 
     return loss
@@ -154,7 +162,10 @@ def train(
             for walk, batch in _batches(epoch, recipe, seed, number):
                 if cancel is not None:
                     cancel.raise_if_cancelled()
-                stepper.step(walk, batch)
+                if walk.active is None or walk.active():
+                    stepper.step(walk, batch)
+                else:
+                    stepper.taken += 1
                 taken += 1
                 if taken % REPORT_EVERY == 0 or taken == total:
                     progress(Progress(phase, taken, total, f"epoch {number + 1} of {len(epochs)}"))
@@ -191,7 +202,7 @@ def falling(step: float, total: float) -> float:
 def _batches(epoch: Epoch, recipe: Recipe, seed: int, number: int) -> Iterator[tuple[Walk, Batch]]:
     """Yield the batches of one epoch, of one walk after the other or evenly mixed."""
     streams = [
-        _walk_batches(walk, recipe, generator(seed, "epoch", number, which))
+        walk_batches(walk.images, recipe, generator(seed, "epoch", number, which))
         for which, walk in enumerate(epoch.walks)
     ]
     counts = [len(split(len(walk.images), recipe.batch_size)) for walk in epoch.walks]
@@ -202,15 +213,16 @@ def _batches(epoch: Epoch, recipe: Recipe, seed: int, number: int) -> Iterator[t
         yield epoch.walks[which], next(streams[which])
 
 
-def _walk_batches(walk: Walk, recipe: Recipe, draws: torch.Generator) -> Iterator[Batch]:
-    images = walk.images
+def walk_batches(images: Images, recipe: Recipe, draws: torch.Generator) -> Iterator[Batch]:
+    """Yield the batches of one walk over a set in random order, augmented by the recipe."""
+    sizes = split(len(images), recipe.batch_size)
     order = torch.randperm(len(images), generator=draws)
-    indices = torch.split(order, split(len(images), recipe.batch_size))
-    for index, x in zip(indices, images.batches(indices), strict=True):
-        x = augment(x, recipe.shift, recipe.flip, draws)  # noqa: PLW2901 - the same images
-        x = x.contiguous(memory_format=torch.channels_last)  # noqa: PLW2901 - the same images
-        labels = images.labels[index].to(images.device, non_blocking=True)
-        yield Batch(x, labels, index.to(images.device, non_blocking=True))
+    moves = draw_moves(sizes, recipe.shift, recipe.flip, draws, images.device)
+    loaded = images.batches(torch.split(order, sizes))
+    sent = (part.to(images.device, non_blocking=True) for part in (images.labels[order], order))
+    labels, positions = (torch.split(part, sizes) for part in sent)
+    for x, move, *rest in zip(loaded, moves, labels, positions, strict=True):
+        yield Batch(channels_last(augment(x, move)), *rest)
 
 
 class _Stepper:
@@ -240,6 +252,7 @@ class _Stepper:
         self.taken = 0
         self.check_every = _look_every(device)
         self.bad = torch.zeros((), device=device)
+        self._modes: dict[bool, list[tuple[nn.Module, bool]]] = {}
 
     def step(self, walk: Walk, batch: Batch) -> None:
         """Take one step, unless it or an earlier one was not finite."""
@@ -271,12 +284,16 @@ class _Stepper:
             )
 
     def _set_modes(self, *, statistics: bool) -> None:
+        known = self._modes.get(statistics)
+        if known and all(module.training is mode for module, mode in known):
+            return
         self.model.train()
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - all three kinds
                 own = list(module.parameters(recurse=False))
                 frozen = bool(own) and not any(p.requires_grad for p in own)
                 module.train(statistics and not frozen)
+        self._modes[statistics] = [(module, module.training) for module in self.model.modules()]
 
 
 def _look_every(device: torch.device) -> int:

@@ -3,13 +3,14 @@
     python -m worker.catalog        # writes service/methods.json
 
 Types, choices and defaults are read from the dataclasses. Their ranges are code, so each bound is
-found by bisection: the last value that the class refuses and the first that it takes, one field at
-a time and the others at their defaults.
+found by bisection: the last value that the class refuses and the first that it takes. A bound that
+moves with another field is left out; such rules for two fields are checked by the worker alone.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
@@ -44,39 +45,74 @@ def _schema(method: type[Method], field: Field[Any]) -> dict[str, Any]:
     default = field.default
     if get_origin(field.type) is Literal:
         return {"enum": list(get_args(field.type)), "default": default}
-    parts = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
-    kinds = [part for part in parts if part is not type(None)]
+    parts, kinds = get_args(field.type), _kinds(field)
     if len(kinds) != 1 or kinds[0] not in _NAMES:
         raise ValueError(f"{method.name}: {field.name} is of type {field.type}; use one of JSON's")
     name = _NAMES[kinds[0]]
-    schema: dict[str, Any] = {"type": name if len(parts) == 1 else [name, "null"]}
+    schema: dict[str, Any] = {"type": [name, "null"] if type(None) in parts else name}
     if kinds[0] in (int, float):
         schema |= _bounds(method, field.name, kinds[0], default)
     return {**schema, "default": default}
 
 
-def _bounds(method: type[Method], name: str, kind: type, default: object) -> dict[str, float]:
-    """Return the bounds between which the class takes a number."""
+def _kinds(field: Field[Any]) -> list[Any]:
+    """Return the types of a field's values, None left out."""
+    parts = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
+    return [part for part in parts if part is not type(None)]
 
-    def takes(value: float) -> bool:
+
+def _bounds(method: type[Method], name: str, kind: type, default: object) -> dict[str, float]:
+    """Return the bounds beyond which the class takes no number, whatever the other fields are."""
+
+    def takes(others: Mapping[str, float], value: float) -> bool:
         try:
-            method(**{name: kind(value)})
+            method(**others, **{name: kind(value)})
         except ValueError:
             return False
         return True
 
     starts = (default, *_STARTS) if isinstance(default, int | float) else _STARTS
-    start = next((kind(value) for value in starts if takes(kind(value))), None)
+    start = next((kind(value) for value in starts if takes({}, kind(value))), None)
     found: dict[str, float] = {}
     if start is None:
         return found
-    for side, end in (("Minimum", -FARTHEST), ("Maximum", FARTHEST)):
-        if not takes(end):
-            refused, taken = _bisect(takes, kind(end), start)
+    for side, end in (("Minimum", kind(-FARTHEST)), ("Maximum", kind(FARTHEST))):
+        edge = _edge(takes, start, end, _others(method, name))
+        if edge is not None:
+            refused, taken = edge
             inclusive = len(repr(taken)) <= len(repr(refused))
             key = side.lower() if inclusive else f"exclusive{side}"
             found[key] = taken if inclusive else refused
     return found
+
+
+def _others(method: type[Method], name: str) -> Iterator[dict[str, float]]:
+    """Yield settings of the other numeric fields: all at their defaults, then each away from it."""
+    yield {}
+    for field in fields(method):
+        kind = next(iter(_kinds(field)))
+        if field.name != name and kind in (int, float):
+            for value in (-FARTHEST, *_STARTS, FARTHEST):
+                yield {field.name: kind(value)}
+
+
+def _edge(
+    takes: Callable[[Mapping[str, float], float], bool],
+    start: float,
+    end: float,
+    settings: Iterable[Mapping[str, float]],
+) -> tuple[float, float] | None:
+    """Return the last number that is refused in all settings and the first that is taken in one.
+
+    None where there is no bound. A bound that moves with another field is a rule for the two.
+    """
+    refused = taken = start
+    for others in settings:
+        if takes(others, end):
+            return None
+        if takes(others, refused):
+            refused, taken = _bisect(partial(takes, others), end, refused)
+    return refused, taken
 
 
 def _bisect(takes: Callable[[float], bool], refused: float, taken: float) -> tuple[float, float]:

@@ -25,10 +25,10 @@ from torch import Tensor
 from service.manifest_files import image_column
 from unlearning.data import Images, StreamedImages, TensorImages
 from worker.errors import UsageFailure
+from worker.memory import stays_resident
 
 MAX_ENCODED_BYTES = 64 << 20
 MAX_PIXELS = 1 << 26
-MEMORY_BUDGET_BYTES = 2 << 30
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 _ADVICE = {
@@ -199,6 +199,8 @@ class Samples:
     digests: list[str]
     labels: Tensor
     roles: list[str]
+    groups: list[int | None]
+    """What a training leaves out together; null where nothing is left out."""
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
@@ -212,6 +214,7 @@ class Samples:
             digests=columns["sha256"],
             labels=torch.tensor(columns["label"], dtype=torch.int64),
             roles=columns["role"],
+            groups=columns["group"],
         )
 
     def rows(self, *roles: str) -> Tensor:
@@ -228,7 +231,7 @@ def load_images(
     device: str,
     threads: int,
 ) -> Images:
-    """Return all samples as images: in memory where they fit, else decoded as they are needed.
+    """Return all samples as images: on the device where they fit, else decoded as they are needed.
 
     Raises:
         UsageFailure: Some images cannot be used: how many, why, and what to do.
@@ -244,7 +247,7 @@ def load_images(
     def load(index: Tensor) -> Tensor:
         return _load(samples, reader, preprocessing, index.tolist(), threads)
 
-    if len(samples.uris) * int(np.prod(preprocessing.shape)) > MEMORY_BUDGET_BYTES:
+    if not stays_resident(len(samples.uris) * int(np.prod(preprocessing.shape)), device):
         return StreamedImages(load=load, **options)
     return TensorImages(images=load(torch.arange(len(samples.uris))), **options)
 

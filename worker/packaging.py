@@ -12,6 +12,7 @@ import pyarrow as pa
 from service.storage import Storage
 
 SampleRow = tuple[int, int, str, str, int, str]
+GroupedRow = tuple[int, int, str, str, int, str, int | None]
 
 _SCHEMA = pa.schema(
     [
@@ -21,25 +22,29 @@ _SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("label", pa.int32()),
         ("role", pa.string()),
+        ("group", pa.int32()),
     ]
 )
 _BATCH_ROWS = 16_384
 _KEY = "_key"
 
 
-def write_samples(rows: Iterable[SampleRow], path: Path) -> None:
-    """Write the job's samples as an Arrow IPC file, a batch of rows at a time."""
+def write_samples(rows: Iterable[SampleRow | GroupedRow], path: Path) -> None:
+    """Write the job's samples as an Arrow IPC file, a batch of rows at a time.
+
+    The group, where a row has none, is null.
+    """
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        batch: list[SampleRow] = []
+        batch: list[GroupedRow] = []
         for row in rows:
-            batch.append(row)
+            batch.append(row if len(row) == len(_SCHEMA) else (*row, None))
             if len(batch) == _BATCH_ROWS:
                 writer.write_batch(_as_batch(batch))
                 batch.clear()
         writer.write_batch(_as_batch(batch))
 
 
-def _as_batch(rows: Sequence[SampleRow]) -> pa.RecordBatch:
+def _as_batch(rows: Sequence[GroupedRow]) -> pa.RecordBatch:
     columns = zip(*rows, strict=True) if rows else [()] * len(_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)

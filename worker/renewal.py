@@ -34,12 +34,17 @@ class Renewal:
         self._progress: dict[str, Any] | None = None
         self._closed = False
         self._answer: Answer = "ok"
+        self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lease-renewal", daemon=True)
 
     @property
     def answer(self) -> Answer:
-        """The ledger's last word."""
-        return self._answer
+        """The ledger's last word, or ``lost`` where none has come for as long as a lease lasts.
+
+        So a worker that was paused knows of its loss before it has asked.
+        """
+        silent = time.monotonic() - self._renewed > self._lease_s
+        return "lost" if silent and self._answer == "ok" else self._answer
 
     def report(self, progress: dict[str, Any]) -> None:
         """Hand over the newest progress; it is written with the next renewal, within a second."""
@@ -67,7 +72,7 @@ class Renewal:
         self._thread.join()
 
     def _run(self) -> None:
-        renewed = tried = time.monotonic()
+        tried = self._renewed
         while self._answer == "ok":
             progress = self._next(tried)
             if self._closed:
@@ -75,9 +80,8 @@ class Renewal:
             tried = time.monotonic()
             with contextlib.suppress(DBAPIError):
                 self._answer = _known(self._renew(progress))
-                renewed = tried
-            if time.monotonic() - renewed > self._lease_s:
-                self._answer = "lost"
+                self._renewed = tried
+            self._answer = self.answer
 
     def _next(self, tried: float) -> dict[str, Any] | None:
         """Wait until a third of the lease has passed, or for a progress that is due."""

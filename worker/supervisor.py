@@ -10,26 +10,33 @@ Every write carries the claim, so that nothing happens when a later attempt exis
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 from service import ledger
 from service.errors import Conflict, ServiceError
 from service.ledger import Claim, JobError
 from service.storage import StorageError
 from worker.conversation import MAX_DETAIL, converse
-from worker.errors import FatalFailure, JobFailure, TransientFailure
+from worker.errors import FatalFailure, JobFailure, TransientFailure, machine_failure
 from worker.forkserver import ForkServerError
 from worker.packaging import with_paths, write_samples
 from worker.publishing import ArtifactRefused, publish_artifacts
 from worker.renewal import Renewal
 from worker.runtime import Runtime
+
+RETRY_S = 0.1
+
+_T = TypeVar("_T")
 
 Outcome = Literal["unclaimed", "completed", "failed", "released", "cancelled", "lost"]
 
@@ -51,27 +58,65 @@ class _Attempt:
     runtime: Runtime
     claim: Claim
     renewal: Renewal
-    workdir: Path
+
+
+def run_next(runtime: Runtime, woken: UUID) -> Outcome:
+    """Run the most urgent job that is to be had; the one that was woken may be claimed by then."""
+    for job_id in (*_patiently(runtime, partial(_urgent, runtime)), woken):
+        outcome = run_job(runtime, job_id)
+        if outcome != "unclaimed":
+            return outcome
+    return "unclaimed"
+
+
+def _urgent(runtime: Runtime) -> list[UUID]:
+    with runtime.database.read() as session:
+        return ledger.urgent_jobs(session)
 
 
 def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
     """Run the job unless somebody else has it, and write its ending into the ledger.
 
-    A database that fails is raised, with the child gone: the lease runs out and the sweeper sends
-    the job again.
+    A database that stays away is raised, with the child gone: the lease runs out and the sweeper
+    sends the job again.
     """
     lease_s = runtime.settings.lease_s
-    with runtime.database.write() as session:
-        claim = ledger.claim(session, job_id, runtime.owner, lease_s)
+    claim = _write(runtime, lambda session: ledger.claim(session, job_id, runtime.owner, lease_s))
     if claim is None:
         return "unclaimed"
     log = _log.bind(job_id=str(job_id), kind=str(claim.kind), attempt=claim.attempt)
     log.info("job claimed")
     renew = partial(_renew, runtime, claim)
-    with Renewal(renew, lease_s) as renewal, runtime.workdirs.job(str(job_id)) as workdir:
-        outcome = _attend(_Attempt(runtime, claim, renewal, workdir))
+    with Renewal(renew, lease_s) as renewal:
+        outcome = _attend(_Attempt(runtime, claim, renewal))
     log.info("job ended", outcome=outcome)
     return outcome
+
+
+def _write(runtime: Runtime, change: Callable[[Session], _T]) -> _T:
+    """Make a change in the ledger, patiently.
+
+    A commit whose answer was lost is made twice; every change is fenced, so the second does
+    nothing.
+    """
+
+    def transact() -> _T:
+        with runtime.database.write() as session:
+            return change(session)
+
+    return _patiently(runtime, transact)
+
+
+def _patiently(runtime: Runtime, work: Callable[[], _T]) -> _T:
+    """Try again for a lease's time while the database is away, as during its restart."""
+    deadline = time.monotonic() + runtime.settings.lease_s
+    while True:
+        try:
+            return work()
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def _renew(runtime: Runtime, claim: Claim, progress: dict[str, Any] | None) -> str:
@@ -81,7 +126,7 @@ def _renew(runtime: Runtime, claim: Claim, progress: dict[str, Any] | None) -> s
 
 def _attend(attempt: _Attempt) -> Outcome:
     """Run the child and record how the attempt ended."""
-    database, claim = attempt.runtime.database, attempt.claim
+    runtime, claim = attempt.runtime, attempt.claim
     try:
         result = _result_of_child(attempt)
         _stop_if_told(attempt)
@@ -91,8 +136,8 @@ def _attend(attempt: _Attempt) -> Outcome:
         return _interrupt(attempt, interrupted.outcome)
     except JobFailure as failure:
         detail = failure.detail[:MAX_DETAIL]
-        with database.write() as session:
-            written = ledger.fail(session, claim, JobError(failure.kind, failure.code, detail))
+        error = JobError(failure.kind, failure.code, detail)
+        written = _write(runtime, lambda session: ledger.fail(session, claim, error))
         _log.warning("job failed", job_id=str(claim.job_id), code=failure.code, detail=detail)
         return "failed" if written else "lost"
     return "completed" if done else "lost"
@@ -101,19 +146,28 @@ def _attend(attempt: _Attempt) -> Outcome:
 def _complete(attempt: _Attempt, result: dict[str, Any]) -> bool:
     """Write the result down, with signed reports where it closes requests; False: fenced out."""
     runtime = attempt.runtime
+
+    def change(session: Session) -> bool:
+        done = ledger.complete(session, attempt.claim, result, runtime.publish)
+        stored = [artifact["uri"] for artifact in result["artifacts"].values()]
+        if done and not all(runtime.storage.exists(key) for key in stored):
+            # removed as unneeded between its publication and this transaction's turn
+            raise TransientFailure("artifact_gone", "An artifact went away as it was published.")
+        return done
+
     try:
-        with runtime.database.write() as session:
-            return ledger.complete(session, attempt.claim, result, runtime.publish)
+        return _write(runtime, change)
     except (ValueError, ServiceError) as error:
         raise FatalFailure("result_refused", f"The result was refused: {error}") from error
+    except OSError as error:
+        raise machine_failure(error) from error
 
 
 def _interrupt(attempt: _Attempt, outcome: Literal["released", "cancelled", "lost"]) -> Outcome:
     """Give the job back, unless another worker may have it already."""
     if outcome == "lost":
         return outcome
-    with attempt.runtime.database.write() as session:
-        written = ledger.release(session, attempt.claim)
+    written = _write(attempt.runtime, lambda session: ledger.release(session, attempt.claim))
     return outcome if written else "lost"
 
 
@@ -124,36 +178,44 @@ def _result_of_child(attempt: _Attempt) -> dict[str, Any]:
         _Interrupted: The worker stops, the job was cancelled, or its lease is lost.
         JobFailure: The child failed, died, took too long, or its artifacts are not sound.
     """
-    runtime, workdir = attempt.runtime, attempt.workdir
-    times = [time.perf_counter()]
     try:
-        spec = _prepare(attempt)
-        times.append(time.perf_counter())
-        result = converse(
-            runtime.fork_server.start(),
-            spec,
-            report=attempt.renewal.report,
-            check=partial(_stop_if_told, attempt),
-            timeout_s=runtime.timeout_s,
-        )
-        times.append(time.perf_counter())
-        _stop_if_told(attempt)  # a lost job publishes nothing
-        result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
+        with attempt.runtime.workdirs.job(str(attempt.claim.job_id)) as workdir:
+            return _talk_and_publish(attempt, workdir)
     except StorageError as error:
         raise TransientFailure("artifact_unreadable", str(error)) from error
     except ForkServerError as error:
         raise TransientFailure("no_child", "The worker could not start a process.") from error
     except ArtifactRefused as error:
         raise FatalFailure("artifact_refused", str(error)) from error
+    except OSError as error:
+        raise machine_failure(error) from error
+
+
+def _talk_and_publish(attempt: _Attempt, workdir: Path) -> dict[str, Any]:
+    """Let a child do the job in `workdir`, and store what it made."""
+    runtime = attempt.runtime
+    times = [time.perf_counter()]
+    spec = _prepare(attempt, workdir)
+    times.append(time.perf_counter())
+    result = converse(
+        runtime.fork_server.start(),
+        spec,
+        report=attempt.renewal.report,
+        check=partial(_stop_if_told, attempt),
+        timeout_s=runtime.timeout_s,
+    )
+    times.append(time.perf_counter())
+    _stop_if_told(attempt)  # a lost job publishes nothing
+    result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
     times.append(time.perf_counter())
     steps = ("package", "child", "publish")
     seconds = [round(end - start, 4) for start, end in pairwise(times)]
     return result | {"supervisor_seconds": dict(zip(steps, seconds, strict=True))}
 
 
-def _prepare(attempt: _Attempt) -> dict[str, Any]:
+def _prepare(attempt: _Attempt, workdir: Path) -> dict[str, Any]:
     """Write the job's samples and return its specification, with paths for storage keys."""
-    runtime, workdir = attempt.runtime, attempt.workdir
+    runtime = attempt.runtime
     samples = workdir / "samples.arrow"
     try:
         with runtime.database.read() as session:

@@ -1,4 +1,4 @@
-"""The one task: run the job that a message names."""
+"""The one task: a message says that there is work, and names a job that was queued."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from worker.app import app, current_runtime
 
 @app.task(name=TASK_NAME)
 def run_job(job_id: str) -> None:
-    """Run a job unless another worker has it or it has ended; doubled messages do no harm."""
+    """Run the most urgent job there is; doubled, late and lost messages do no harm."""
     runtime = current_runtime()
     if not runtime.stopping.is_set():  # an unclaimed job is sent again
-        supervisor.run_job(runtime, UUID(job_id))
+        supervisor.run_next(runtime, UUID(job_id))

@@ -15,18 +15,22 @@ import structlog
 
 from service import broker, ledger
 from service.cli.output import CommandFailed, Output
+from service.collecting import Collector
 from service.config import Settings, get_settings
 from service.database import Database
 from service.embedded import Watched, Watcher
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
 from service.storage import Storage
+from service.webhooks import Courier
 
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
 DISPATCH_LIMIT = 100
 _log = structlog.get_logger("service.sweeper")
 PURGE_INTERVAL_S = 60.0
+COLLECT_INTERVAL_S = 900.0
+END_TIMEOUT_S = 5.0
 
 
 def migrate() -> None:
@@ -64,13 +68,21 @@ def become_worker(name: str) -> None:
 
 
 def sweep() -> None:
-    """Send wake-ups from the outbox and put right what was lost, until told to stop."""
+    """Send wake-ups and webhooks and put right what was lost, until told to stop."""
     settings = get_settings()
     configure_logging(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Sweeper(settings).run(stop)
+    with closing(Database.from_settings(settings)) as database:
+        # beside the sweeper, so that slow receivers hold up no job
+        courier = threading.Thread(target=Courier(settings, database).run, args=(stop,))
+        courier.start()
+        try:
+            Sweeper(settings).run(stop)
+        finally:
+            stop.set()
+            courier.join()
 
 
 class Sweeper:
@@ -80,23 +92,34 @@ class Sweeper:
         self._settings = settings
         self._database = Database.from_settings(settings)
         self._storage = Storage(settings.storage_url)
+        self._collector = Collector(self._database, self._storage, settings.orphan_age_s)
         self._send = broker.wake_up(broker.celery_app(settings))
 
     def run(self, stop: threading.Event) -> None:
-        """Repeat each duty at its own interval; a failure is logged and tried again."""
+        """Repeat each duty at its own interval; a failure is logged and tried again.
+
+        Collecting lists the whole storage, so it has a thread of its own and holds up no wake-up.
+        """
         duties = {
             self.dispatch: self._settings.dispatch_interval_s,
             self.sweep: self._settings.sweep_interval_s,
             self.purge: PURGE_INTERVAL_S,
         }
-        due = dict.fromkeys(duties, 0.0)
+        slow = {self.collect: min(COLLECT_INTERVAL_S, self._settings.orphan_age_s / 4)}
+        collecting = threading.Thread(target=self._repeat, args=(slow, stop), daemon=True)
         with closing(self._database):
-            while not stop.is_set():
-                for duty, interval in duties.items():
-                    if time.monotonic() >= due[duty]:
-                        self._try(duty)
-                        due[duty] = time.monotonic() + interval
-                stop.wait(max(0.0, min(due.values()) - time.monotonic()))
+            collecting.start()
+            self._repeat(duties, stop)
+            collecting.join(END_TIMEOUT_S)
+
+    def _repeat(self, duties: dict[Callable[[], None], float], stop: threading.Event) -> None:
+        due = dict.fromkeys(duties, 0.0)
+        while not stop.is_set():
+            for duty, interval in duties.items():
+                if time.monotonic() >= due[duty]:
+                    self._try(duty)
+                    due[duty] = time.monotonic() + interval
+            stop.wait(max(0.0, min(due.values()) - time.monotonic()))
 
     def _try(self, duty: Callable[[], None]) -> None:
         try:
@@ -119,6 +142,10 @@ class Sweeper:
         """Remove references that nobody needs any more."""
         with self._database.write() as session:
             ledger.purge_references(session, self._storage, self._settings)
+
+    def collect(self) -> None:
+        """Remove artifacts that nobody names; each sweeper watches for itself."""
+        self._collector.collect()
 
 
 def up(

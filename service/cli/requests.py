@@ -16,8 +16,15 @@ Key = Annotated[
     str | None, typer.Option(help="API key. [EXPUNGE_API_KEY, or admin.key in EXPUNGE_HOME]")
 ]
 Rungs = Annotated[list[str] | None, typer.Option(help="A rung of the ladder, in order; repeat.")]
+IdFile = Annotated[
+    Path | None, typer.Option(help="A file with sample ids, one a line.", exists=True)
+]
+Level = Annotated[str, typer.Option(help="references, qualified or none.")]
 Duplicates = Annotated[
     bool, typer.Option(help="Forget samples with equal files too, whatever their id.")
+]
+Pool = Annotated[
+    bool, typer.Option(help="Train ten models more, to teach muda what single samples look like.")
 ]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
@@ -131,9 +138,7 @@ def forget(
     *,
     model_id: Annotated[UUID, typer.Argument(help="The model that must forget.")],
     sample: Annotated[list[str] | None, typer.Option(help="A sample's id; repeat.")] = None,
-    samples: Annotated[
-        Path | None, typer.Option(help="A file with sample ids, one a line.", exists=True)
-    ] = None,
+    samples: IdFile = None,
     label: Annotated[list[int] | None, typer.Option(help="A whole class; repeat.")] = None,
     subject: Annotated[list[str] | None, typer.Option(help="A person's id; repeat.")] = None,
     subject_request_id: Annotated[str | None, typer.Option(help="Your own number.")] = None,
@@ -141,8 +146,9 @@ def forget(
     submitted: Annotated[str | None, typer.Option(help="When the person asked, ISO 8601.")] = None,
     policy: Annotated[str, typer.Option(help="The verdict's policy.")] = "standard",
     method: Rungs = None,
-    audit: Annotated[str, typer.Option(help="references, qualified or none.")] = "references",
+    audit: Level = "references",
     duplicates: Duplicates = False,
+    pool: Pool = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
@@ -163,6 +169,7 @@ def forget(
         "ladder": method,
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
+        "pool": pool or None,
     }
     output = Output(as_json=as_json)
     _show(output, "Request", calls.forget(output, body, url, key, follow=follow))

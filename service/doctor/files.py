@@ -9,10 +9,10 @@ from pathlib import Path
 
 from service.config import Settings
 from service.doctor.finding import Finding, fail, first_line, ok, warn
+from service.sealing import PEPPER_BYTES
 from service.signing import SigningKeyError, load_signer, published_keys_file
 
 ROOM_WARN_BYTES, ROOM_FAIL_BYTES = 10 << 30, 1 << 30
-PEPPER_BYTES = 32
 _OTHERS_MASK = 0o077
 _GIB = 1 << 30
 
@@ -45,7 +45,7 @@ def check_pepper(settings: Settings) -> Iterator[Finding]:
     try:
         mode, size = stat.S_IMODE(path.stat().st_mode), len(path.read_bytes())
     except FileNotFoundError:
-        yield warn("pepper", f"{path} is not there", make)  # nothing reads it so far
+        yield warn("pepper", f"{path} is not there: no webhooks", make)
         return
     except OSError as error:
         yield fail("pepper", f"{path} cannot be read: {error.strerror}", "Give it to this user.")

@@ -3,6 +3,7 @@
 Every change is an entry of the tenant's audit log in the same transaction.
 """
 
+from service.ledger.artifacts import named_artifacts, record_collected
 from service.ledger.audits import open_audit
 from service.ledger.completing import (
     complete,
@@ -13,6 +14,7 @@ from service.ledger.jobs import (
     fail,
     release,
     renew,
+    urgent_jobs,
 )
 from service.ledger.log import (
     ChainCheck,
@@ -198,6 +200,7 @@ __all__ = [
     "list_samples",
     "list_versions",
     "log_position",
+    "named_artifacts",
     "open_audit",
     "open_qualification",
     "open_request",
@@ -206,6 +209,7 @@ __all__ = [
     "progress_of",
     "purge_references",
     "qualification_progress_of",
+    "record_collected",
     "record_event",
     "register_dataset",
     "register_model",
@@ -217,5 +221,6 @@ __all__ = [
     "request_images",
     "sweep",
     "trials_of",
+    "urgent_jobs",
     "verify_chain",
 ]

@@ -14,6 +14,7 @@ from service.ledger.graph import queue_dependents
 from service.ledger.jobs import fenced
 from service.ledger.orders import Claim
 from service.ledger.planning import plan_run
+from service.ledger.pools import keep_pool
 from service.ledger.report_context import ReportContext, SignedReport
 from service.ledger.settling import settle_audit, settle_run
 from service.ledger.states import move, record
@@ -33,7 +34,7 @@ from service.tables import (
 )
 
 Publish = Callable[[ReportContext], SignedReport]
-_NOT_KEPT = ("audits", "figures", KEY)  # what reports, and the ledger's own tables, hold
+_NOT_KEPT = ("audits", "figures", "triage", KEY)  # what reports, and the ledger's own tables, hold
 
 
 def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Publish) -> bool:
@@ -50,7 +51,8 @@ def complete(session: Session, claim: Claim, result: dict[str, Any], publish: Pu
     if job is None:
         return False
     canonical_json(result)  # refuses NaN before anything is written
-    move(session, job, JobStatus.COMPLETED, attempt=job.attempt)
+    # the claim's attempt, so that the log itself shows who completed what
+    move(session, job, JobStatus.COMPLETED, actor=job.lease_owner, attempt=claim.attempt)
     job.finished_at, job.error = now(session), None
     job.result = {key: value for key, value in result.items() if key not in _NOT_KEPT}
     session.flush()
@@ -67,6 +69,9 @@ def _apply(session: Session, job: Job, result: dict[str, Any], publish: Publish)
         _apply_check(session, job, result)
     elif job.kind == JobKind.REFERENCE:
         _apply_references(session, job, result)
+        queue_dependents(session, job)
+    elif job.kind == JobKind.POOL:
+        keep_pool(session, job, result)
         queue_dependents(session, job)
     elif job.kind == JobKind.UNLEARN:
         _apply_candidate(session, job, result)

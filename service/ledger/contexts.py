@@ -10,6 +10,7 @@ from service.bitmaps import unpack
 from service.database import now
 from service.ledger.log import log_position
 from service.ledger.planning import reference_count, retain_set
+from service.ledger.pools import pool_facts
 from service.ledger.references import usable_references
 from service.ledger.report_context import (
     ReferenceFacts,
@@ -74,6 +75,7 @@ def context_of_request(
         tries=tuple(_own_try(entry, request.id) for entry in run.tries),
         verdict=request.verdict or "",
         qualification=result.get("qualifications", {}).get(str(request.id)),
+        pool=pool_facts(session, run, request.id, candidate),
     )
 
 

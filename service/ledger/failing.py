@@ -14,6 +14,7 @@ from service.ledger.planning import (
     requests_of,
     start_rung,
 )
+from service.ledger.pools import go_on_without
 from service.ledger.rungs import method_of, methods_of
 from service.ledger.states import move, record
 from service.ledger.trials import fail_qualification, trial_of
@@ -43,6 +44,7 @@ WHAT = {
     JobKind.UNLEARN: "The unlearning",
     JobKind.AUDIT: "The audit",
     JobKind.TRIAL: "A trial erasure",
+    JobKind.POOL: "The training of the pool",
 }
 
 
@@ -50,7 +52,7 @@ def job_failed(session: Session, job: Job, error: JobError) -> None:
     """End a job that will not be tried again, and all that cannot go on without it.
 
     An unlearning method that diverged, cannot be loaded or is not made for such a problem is only
-    a rung that did not hold: the run climbs.
+    a rung that did not hold: the run climbs. Without its pool a run goes on.
     """
     move(session, job, JobStatus.FAILED, code=error.code, attempt=job.attempt)
     job.finished_at = now(session)
@@ -62,6 +64,9 @@ def job_failed(session: Session, job: Job, error: JobError) -> None:
     if job.kind == JobKind.TRIAL:
         fail_qualification(session, trial_of(session, job)[0], error.code, reason)
     run = None if job.run_id is None else session.get_one(Run, job.run_id)
+    if job.kind == JobKind.POOL:
+        go_on_without(session, job, error)
+        return
     if job.kind == JobKind.UNLEARN and run is not None and _speaks_against_method(run, error):
         pass_over(session, run, error.code, error.detail)
         climb(session, run)

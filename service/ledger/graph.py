@@ -17,6 +17,8 @@ from service.tables import (
     JobStatus,
     Model,
     Outbox,
+    Pool,
+    PoolState,
     Qualification,
     Reference,
     ReferenceState,
@@ -98,7 +100,7 @@ def queue_dependents(session: Session, done: Job) -> None:
 
 
 def cancel_jobs(session: Session, jobs: Iterable[Job]) -> None:
-    """Cancel live jobs; a reference that one of them was to train is free to be trained again."""
+    """Cancel live jobs; what one of them was to train is free to be trained again."""
     for job in jobs:
         if job.status in LIVE:
             move(session, job, JobStatus.CANCELLED)
@@ -107,12 +109,15 @@ def cancel_jobs(session: Session, jobs: Iterable[Job]) -> None:
 
 
 def drop_training(session: Session, job: Job) -> None:
-    """Mark the references that an ended job leaves untrained as failed, so that none is stuck."""
+    """Mark the references, or the pool, that an ended job leaves untrained as failed."""
     query = select(Reference).where(
         Reference.job_id == job.id, Reference.state == ReferenceState.TRAINING
     )
     for reference in session.scalars(query).all():
         move(session, reference, ReferenceState.FAILED)
+    pools = select(Pool).where(Pool.job_id == job.id, Pool.state == PoolState.TRAINING)
+    for pool in session.scalars(pools).all():
+        move(session, pool, PoolState.FAILED)
 
 
 def jobs_of(session: Session, owner: Run | Audit, *kinds: JobKind) -> list[Job]:

@@ -8,7 +8,7 @@ import uuid
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.database import limits, now
@@ -17,10 +17,10 @@ from service.ledger.graph import queue_job
 from service.ledger.log import take_turn
 from service.ledger.orders import Claim, JobError
 from service.ledger.states import move
-from service.tables import Job, JobStatus
+from service.tables import DeletionRequest, Job, JobKind, JobStatus, RequestStatus
 
-BACK_OFF_S = 5.0
-MAX_BACK_OFF_S = 300.0
+MAX_DOUBLINGS = 6  # of the back-off: five minutes, with the settings as they come
+UNDATED_DAYS = 30
 
 
 def claim(session: Session, job_id: uuid.UUID, owner: str, lease_s: float) -> Claim | None:
@@ -49,6 +49,40 @@ def claim(session: Session, job_id: uuid.UUID, owner: str, lease_s: float) -> Cl
     job.not_before = job.progress = None
     session.flush()
     return Claim(job.id, str(job.kind), job.attempt)
+
+
+def urgent_jobs(session: Session, limit: int = 16) -> list[uuid.UUID]:
+    """Return the queued jobs that are due, the earliest deadline first.
+
+    A job's deadline is the earliest of the requests that its run serves. The check of a model comes
+    first, for it is short and requests may wait for it. Audits and trials have no deadline in law:
+    they rank as if they were due `UNDATED_DAYS` after they were asked for, so none waits for ever.
+    """
+    due = (
+        select(func.min(DeletionRequest.due_at))
+        .where(
+            DeletionRequest.run_id == Job.run_id,
+            DeletionRequest.status == RequestStatus.IN_PROGRESS,
+        )
+        .scalar_subquery()
+    )
+    moment = now(session)
+    queued = (
+        select(Job.id, Job.created_at, due.label("due"))
+        .where(Job.status == JobStatus.QUEUED)
+        .where(or_(Job.not_before.is_(None), Job.not_before <= moment))
+        .limit(limit)
+    )
+    check = Job.kind == JobKind.CHECK
+    dated = queued.where(~check, due.is_not(None)).order_by(due, Job.id)
+    undated = queued.where(~check, due.is_(None)).order_by(Job.created_at, Job.id)
+    ranked = [
+        (row.due or row.created_at + timedelta(days=UNDATED_DAYS), row.id)
+        for query in (dated, undated)
+        for row in session.execute(query)
+    ]
+    first = [row.id for row in session.execute(queued.where(check).order_by(Job.id))]
+    return [*first, *(job_id for _, job_id in sorted(ranked))][:limit]
 
 
 def renew(
@@ -108,7 +142,8 @@ def fail_job(session: Session, job: Job, error: JobError, max_failures: int | No
     if error.kind == "transient":
         job.failures += 1
         if job.failures < budget:
-            queue_job(session, job, min(BACK_OFF_S * 2 ** (job.failures - 1), MAX_BACK_OFF_S))
+            doublings = min(job.failures - 1, MAX_DOUBLINGS)
+            queue_job(session, job, limits(session).back_off_s * 2**doublings)
             return False
     job_failed(session, job, error)
     return True

@@ -22,6 +22,9 @@ RETRAIN = "retrain"
 APPROXIMATE_METHODS = tuple(method for method in METHODS if method != RETRAIN)
 """Expunge's methods that a qualification can be about; retraining is exact and needs none."""
 
+POOLED = ("muda",)
+"""Methods that can take a pool's predictions as targets."""
+
 AUDIT_LEVELS = ("references", "qualified", "none")
 
 TRIAL_KINDS = ("class", "mislabelled")
@@ -81,6 +84,7 @@ class RequestOrder:
 
     `include_duplicates`: whether training samples whose files equal a named one's come too.
     `plugins`: methods of third parties that workers have, besides those that are installed here.
+    `pool`: whether models that never saw a single sample may be trained to supply its targets.
     """
 
     model_id: uuid.UUID
@@ -93,6 +97,7 @@ class RequestOrder:
     audit: str = "references"
     include_duplicates: Literal["none", "byte_equal"] = "none"
     plugins: Sequence[str] = ()
+    pool: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,10 @@ class JobError:
 
 
 class PackageRow(NamedTuple):
-    """One line of the sample list that a worker hands to its child."""
+    """One line of the sample list that a worker hands to its child.
+
+    Samples with the same `group` are left out of a training together; null where nothing is.
+    """
 
     position: int
     ordinal: int
@@ -175,6 +183,7 @@ class PackageRow(NamedTuple):
     sha256: str
     label: int
     role: Literal["retain", "forget", "holdout", "erased"]
+    group: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """What a child may know of a job: its specification and exactly the samples it needs.
 
-Training jobs never see a sample of E: references get R alone, unlearning R, F and the hold-out.
+Training jobs never see a sample of E: references get R alone, unlearning and pools R, F and the
+hold-out. Only a pool trains on F, and none of its models outlives its job.
 Only an audit, which trains nothing to keep, gets the rest of E too.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pyroaring import BitMap
@@ -14,8 +16,10 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict
+from service.ledger.groups import FETCHED, sample_groups
 from service.ledger.orders import Claim, JobPackage, PackageRow
 from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
+from service.ledger.pools import SEED, predictions_of
 from service.ledger.references import cache_key, usable_references
 from service.ledger.samples import samples_of
 from service.ledger.trials import trial_of, trial_retain_set, trial_spec
@@ -34,7 +38,6 @@ from service.tables import (
 
 Role = Literal["retain", "forget", "holdout", "erased"]
 Roles = dict[Role, BitMap]
-FETCHED = 5_000  # rows read from the database at a time
 
 
 def build_package(session: Session, claim: Claim) -> JobPackage:
@@ -61,11 +64,13 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
         spec |= {"seeds": job.parameters["seeds"]}
     elif job.kind == JobKind.UNLEARN and isinstance(owner, Run):
         spec |= _unlearn(session, job, owner)
+    elif job.kind == JobKind.POOL and isinstance(owner, Run):
+        spec |= _pool(session, job, owner, included)
     else:
         spec |= _audit(session, owner, model, included)
     return JobPackage(
         spec=spec,
-        samples=_rows(session, dataset, roles, included),
+        samples=_rows(session, dataset, roles, included, _groups(session, job, dataset, roles)),
         data_root=dataset.root,
         cache_key=_cache_key(model, owner),
     )
@@ -141,13 +146,32 @@ def _common(job: Job, model: Model, dataset: Dataset) -> dict[str, Any]:
 
 def _unlearn(session: Session, job: Job, run: Run) -> dict[str, Any]:
     base = session.get_one(ModelVersion, run.base_version_id)
-    return {
+    spec = {
         "method": job.parameters["method"],
         "hyperparameters": job.parameters["hyperparameters"],
         "seed": job.parameters["seed"],
         "base_key": base.weights_uri,
         "base_sha256": base.weights_sha256,
     }
+    pool = predictions_of(session, run)
+    return spec if pool is None else spec | {"pool_key": pool.predictions_uri}
+
+
+def _pool(session: Session, job: Job, run: Run, included: BitMap) -> dict[str, Any]:
+    base = session.get_one(ModelVersion, run.base_version_id)
+    return {
+        "seed": job.parameters[SEED],
+        "original_key": base.weights_uri,
+        "original_sha256": base.weights_sha256,
+        "forget_sets": _forget_sets(session, run, included),
+    }
+
+
+def _groups(session: Session, job: Job, dataset: Dataset, roles: Roles) -> dict[int, int]:
+    """Return what is left out together, where a job leaves anything out."""
+    if job.kind != JobKind.POOL:
+        return {}
+    return sample_groups(session, dataset, roles["retain"] | roles["forget"])
 
 
 def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap) -> dict[str, Any]:
@@ -196,7 +220,11 @@ def _positions(ordinals: BitMap, included: BitMap) -> list[int]:
 
 
 def _rows(
-    session: Session, dataset: Dataset, roles: Roles, included: BitMap
+    session: Session,
+    dataset: Dataset,
+    roles: Roles,
+    included: BitMap,
+    groups: Mapping[int, int] = MappingProxyType({}),
 ) -> Iterator[PackageRow]:
     """Stream the included samples in the order of their ordinals."""
     if not included:
@@ -212,5 +240,6 @@ def _rows(
         for ordinal, uri, sha256, label in found:
             if ordinal in included:
                 role = next(name for name, ordinals in roles.items() if ordinal in ordinals)
-                yield PackageRow(position, ordinal, uri, sha256, label, role)
+                group = groups.get(ordinal)
+                yield PackageRow(position, ordinal, uri, sha256, label, role, group)
                 position += 1

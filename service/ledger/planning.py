@@ -14,6 +14,7 @@ from service.errors import NotFound
 from service.ledger.graph import add_job, cancel_jobs, jobs_of, needed_elsewhere, queue_ready
 from service.ledger.log import take_turn
 from service.ledger.orders import RETRAIN, Rung
+from service.ledger.pools import ensure_pool
 from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import find_current
 from service.ledger.references import ensure_references
@@ -44,8 +45,8 @@ FIRST_METHOD_SEED = 10_000  # beyond every seed of a reference
 def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
     """Make one run of the waiting requests that can share it, if none is active.
 
-    They share the policy, the ladder and the audit level of the one that waits longest. E is frozen
-    now: whatever comes into it later is the next run's.
+    They share the policy, the ladder, the audit level and the wish for a pool of the one that waits
+    longest. E is frozen now: whatever comes into it later is the next run's.
 
     Raises:
         NotFound: no such model.
@@ -70,16 +71,18 @@ def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
 
 
 def start_rung(session: Session, run: Run) -> None:
-    """Add the jobs of the present rung: unlearn, and audit the candidate at the run's level."""
+    """Add the jobs of the present rung: a pool, unlearn, audit the candidate at the run's level."""
     if run.audit == "qualified":
         _skip_unqualified(session, run)
+    rung, seed = run.ladder[run.rung], method_seed(session, run)
     parameters = {
-        "method": method_of(run.ladder[run.rung]),
-        "hyperparameters": hyperparameters_of(run.ladder[run.rung]),
+        "method": method_of(rung),
+        "hyperparameters": hyperparameters_of(rung),
         "rung": run.rung,
-        "seed": method_seed(session, run),
+        "seed": seed,
     }
-    unlearn = add_job(session, run, JobKind.UNLEARN, parameters)
+    pool = ensure_pool(session, run, retain_set(session, run), seed) if run.pool else []
+    unlearn = add_job(session, run, JobKind.UNLEARN, parameters, pool)
     queue_ready(session, [unlearn])
     start_look(session, run, unlearn)
 
@@ -148,7 +151,7 @@ def restart_without_lost(session: Session, run: Run) -> None:
     """Begin the present rung anew for the requests that are left; R and its references stay."""
     left = requests_of(session, run)
     reject_candidate(session, run)
-    cancel_jobs(session, jobs_of(session, run, JobKind.UNLEARN, JobKind.AUDIT))
+    cancel_jobs(session, jobs_of(session, run, JobKind.POOL, JobKind.UNLEARN, JobKind.AUDIT))
     run.forget = pack(_union(samples_of(session, [request.id for request in left]).values()))
     run.look = 1
     record(session, run, "restarted", requests=len(left), rung=run.rung)
@@ -196,6 +199,7 @@ def _add_run(
         passed_over=start.passed_over,
         look=1,
         audit=first.audit,
+        pool=first.pool,
         erased=pack(erased),
         forget=pack(forget),
         retain_digest=digest(training - erased),
@@ -244,8 +248,8 @@ def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
     return [request for request in waiting if _terms(request) == _terms(waiting[0])]
 
 
-def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str]:
-    return request.policy_digest, list(request.ladder), request.audit
+def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool]:
+    return request.policy_digest, list(request.ladder), request.audit, request.pool
 
 
 def _active_run(session: Session, model_id: uuid.UUID) -> bool:

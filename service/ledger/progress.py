@@ -20,7 +20,12 @@ from service.tables import (
     Run,
 )
 
-WEIGHTS = {JobKind.REFERENCE: 5.0, JobKind.UNLEARN: 2.0, JobKind.AUDIT: 2.0}
+WEIGHTS = {
+    JobKind.REFERENCE: 5.0,
+    JobKind.POOL: 50.0,
+    JobKind.UNLEARN: 2.0,
+    JobKind.AUDIT: 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,14 @@ def qualification_progress_of(session: Session, row: Qualification) -> Progress:
 
 
 def _of_jobs(jobs: Sequence[Job]) -> Progress:
-    """Look at the references and the last unlearning and audit job: earlier ones are over."""
-    jobs = [job for job in jobs if job.status != JobStatus.CANCELLED]
+    """Look at the references and the last job of the other kinds: earlier ones are over.
+
+    A pool that failed is over too: the run goes on without it.
+    """
+    ended = (JobStatus.CANCELLED, JobStatus.FAILED)
+    jobs = [job for job in jobs if job.status not in ended]
     present = [job for job in jobs if job.kind == JobKind.REFERENCE]
-    for kind in (JobKind.UNLEARN, JobKind.AUDIT):
+    for kind in (JobKind.POOL, JobKind.UNLEARN, JobKind.AUDIT):
         present += [job for job in jobs if job.kind == kind][-1:]
     whole = sum(_weight(job) for job in present)
     done = sum(_weight(job) * _fraction(job) for job in present)
@@ -87,6 +96,8 @@ def _of_jobs(jobs: Sequence[Job]) -> Progress:
 
 def _phase(jobs: Sequence[Job]) -> str:
     kinds = {job.kind for job in jobs}
+    if JobKind.POOL in kinds:
+        return "pool"
     if JobKind.UNLEARN in kinds:
         return "unlearning"
     if JobKind.REFERENCE in kinds:

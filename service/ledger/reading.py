@@ -21,9 +21,23 @@ from service.tables import (
     RequestStatus,
     Run,
     VersionState,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 
-Row = TypeVar("Row", Audit, Dataset, DeletionRequest, Job, Model, Qualification, Report, Run)
+Row = TypeVar(
+    "Row",
+    Audit,
+    Dataset,
+    DeletionRequest,
+    Job,
+    Model,
+    Qualification,
+    Report,
+    Run,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS)
 
 
@@ -137,21 +151,21 @@ def list_datasets(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 50
 ) -> Page[Dataset]:
     """Return data sets, newest first."""
-    return _page(session, caller, Dataset, cursor=cursor, limit=limit)
+    return page_of(session, caller, Dataset, cursor=cursor, limit=limit)
 
 
 def list_models(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 50
 ) -> Page[Model]:
     """Return models, newest first."""
-    return _page(session, caller, Model, cursor=cursor, limit=limit)
+    return page_of(session, caller, Model, cursor=cursor, limit=limit)
 
 
 def list_audits(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 50
 ) -> Page[Audit]:
     """Return audits, newest first."""
-    return _page(session, caller, Audit, cursor=cursor, limit=limit)
+    return page_of(session, caller, Audit, cursor=cursor, limit=limit)
 
 
 def list_qualifications(
@@ -164,7 +178,7 @@ def list_qualifications(
     """Return a model's qualifications, newest first, whatever became of them."""
     get_model(session, caller, model_id)
     wanted = Qualification.model_id == model_id
-    return _page(session, caller, Qualification, wanted, cursor=cursor, limit=limit)
+    return page_of(session, caller, Qualification, wanted, cursor=cursor, limit=limit)
 
 
 def list_requests(
@@ -186,10 +200,10 @@ def list_requests(
     if overdue is not None:
         late = DeletionRequest.status.in_(OPEN) & (DeletionRequest.due_at < now(session))
         wanted.append(late if overdue else ~late)
-    return _page(session, caller, DeletionRequest, *wanted, cursor=cursor, limit=limit)
+    return page_of(session, caller, DeletionRequest, *wanted, cursor=cursor, limit=limit)
 
 
-def _page(
+def page_of(
     session: Session,
     caller: Caller,
     table: type[Row],

@@ -15,6 +15,7 @@ from service.config import Settings
 from service.database import limits, now
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import take_housekeeping, take_turn
+from service.ledger.pools import drop_pools
 from service.ledger.samples import erased_ordinals
 from service.ledger.states import move
 from service.tables import (
@@ -25,6 +26,8 @@ from service.tables import (
     JobKind,
     Model,
     ModelVersion,
+    Pool,
+    PoolState,
     Reference,
     ReferenceState,
     RequestAudit,
@@ -95,8 +98,8 @@ def purge_references(session: Session, storage: Deletes, settings: Settings) -> 
 
     A reference goes at once when its retain set holds a sample that has come into E since, and
     after `reference_grace_s` otherwise, but never while an open run or audit has that retain set.
-    Candidates that were rejected go when their run, and an audit of them, is over. Caches of retain
-    sets without a reference left are removed from this machine.
+    Candidates that were rejected go when their run, and an audit of them, is over, and a pool when
+    its run is. Caches of retain sets without a reference left are removed from this machine.
     """
     if not take_housekeeping(session):
         return 0
@@ -104,12 +107,18 @@ def purge_references(session: Session, storage: Deletes, settings: Settings) -> 
     tenants = session.scalars(
         select(Reference.tenant_id)
         .where(Reference.state == ReferenceState.READY)
-        .union(select(ModelVersion.tenant_id).where(ModelVersion.state == VersionState.REJECTED))
+        .union(
+            select(ModelVersion.tenant_id).where(ModelVersion.state == VersionState.REJECTED),
+            select(Pool.tenant_id).where(Pool.state == PoolState.READY),
+        )
     ).all()
     for tenant_id in tenants:
         take_turn(session, tenant_id)
         purged += _purge_ready(session, storage, settings, tenant_id)
         purged += _purge_rejected(session, storage, tenant_id)
+        for key in (keys := drop_pools(session, tenant_id)):
+            _delete_unshared(session, storage, key)
+        purged += len(keys)
     _purge_caches(session, settings.cache_root)
     return purged
 
@@ -209,6 +218,9 @@ def _delete_unshared(session: Session, storage: Deletes, key: str | None) -> Non
         select(func.count())
         .select_from(Reference)
         .where(Reference.weights_uri == key, Reference.state == ReferenceState.READY),
+        select(func.count())
+        .select_from(Pool)
+        .where(Pool.predictions_uri == key, Pool.state == PoolState.READY),
     )
     if not any(session.execute(query).scalar_one() for query in keepers):
         storage.delete(key)

@@ -60,12 +60,27 @@ class ResidualCopy:
     by which they are purged, null where only the operator removes them.
     """
 
-    what: Literal["version", "candidate", "reference", "cache"]
+    what: Literal["version", "candidate", "reference", "cache", "pool"]
     name: str
     digest: str | None
     where: str
     contains: bool
     until: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolFacts:
+    """The pool that was made for a run's single samples; it decides nothing.
+
+    `made`: {models, rounds, trained_on, groups, seed, seconds}, null where it could not be
+    made, for the `reason`. `triage`: how far the original memorised this request's samples.
+    `supplied_targets`: whether the candidate's method was taught by it.
+    """
+
+    made: dict[str, Any] | None
+    triage: dict[str, Any] | None
+    supplied_targets: bool
+    reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +152,7 @@ class ReportContext:
     near_duplicates: dict[str, int | None] | None = None
     qualification: dict[str, Any] | None = None
     of_request: dict[str, Any] | None = None
+    pool: PoolFacts | None = None
     network: dict[str, Any] = field(default_factory=dict)
     start: dict[str, Any] | None = None
     passed_over: tuple[dict[str, Any], ...] = ()

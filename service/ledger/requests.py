@@ -144,6 +144,7 @@ def _new_request(
         policy_digest=policy.digest,
         ladder=list(order.ladder),
         audit=order.audit,
+        pool=order.pool,
         commitment_root=merkle_root(salt, order.sample_ids),
         commitment_salt=salt,
         status=RequestStatus.PENDING,

@@ -1,4 +1,4 @@
-"""Which weights are still kept when a report is signed, where, and until when."""
+"""Which weights and predictions are still kept when a report is signed, where, and until when."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.database import limits, now
 from service.ledger.log import iso
+from service.ledger.pools import pool_copies
 from service.ledger.references import cache_key
 from service.ledger.report_context import ResidualCopy
 from service.tables import Audit, AuditPurpose, ModelVersion, Reference, Run, VersionState
@@ -16,7 +17,7 @@ from service.tables import Audit, AuditPurpose, ModelVersion, Reference, Run, Ve
 def residual_copies(
     session: Session, owner: Run | Audit, references: Sequence[Reference]
 ) -> tuple[ResidualCopy, ...]:
-    """List the weights that are still kept, and until when."""
+    """List the weights and predictions that are still kept, and until when."""
     until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
     query = (
         select(ModelVersion)
@@ -41,17 +42,21 @@ def residual_copies(
         for row in references
     ]
     if references:
-        key = cache_key(owner.model_id, owner.retain_digest)
-        cache = ResidualCopy(
-            what="cache",
-            name="measurements on the workers' disks",
-            digest=None,
-            where=f"cache/{key}",
-            contains=True,
-            until=until,
-        )
-        copies.append(cache)
+        copies.append(_cache(owner, until))
+    if isinstance(owner, Run):
+        copies += pool_copies(session, owner)
     return tuple(copies)
+
+
+def _cache(owner: Run | Audit, until: str) -> ResidualCopy:
+    return ResidualCopy(
+        what="cache",
+        name="measurements on the workers' disks",
+        digest=None,
+        where=f"cache/{cache_key(owner.model_id, owner.retain_digest)}",
+        contains=True,
+        until=until,
+    )
 
 
 def _contains(owner: Run | Audit, base: ModelVersion, version: ModelVersion) -> bool:

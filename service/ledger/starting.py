@@ -1,7 +1,7 @@
 """At which rung a run starts, and why: never lower than its ladder says, sometimes higher.
 
 Starting higher leaves out attempts; it changes no reference, gate or limit, and what is left ends
-in the same audit (docs/decisions/0012-start-rung.md). Every rung that is left out is noted.
+in the same audit (docs/decisions/0016-start-rung.md). Every rung that is left out is noted.
 """
 
 from collections.abc import Sequence

@@ -5,16 +5,20 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from service.errors import IllegalMove
+from service.ledger.announcing import announce
 from service.ledger.log import record_event
 from service.tables import (
     Audit,
     AuditStatus,
     DeletionRequest,
+    EndpointState,
     Job,
     JobStatus,
     Model,
     ModelStatus,
     ModelVersion,
+    Pool,
+    PoolState,
     Qualification,
     QualificationState,
     Reference,
@@ -24,9 +28,21 @@ from service.tables import (
     Run,
     RunState,
     VersionState,
+    WebhookEndpoint,
 )
 
-Stateful = Audit | DeletionRequest | Job | Model | ModelVersion | Qualification | Reference | Run
+Stateful = (
+    Audit
+    | DeletionRequest
+    | Job
+    | Model
+    | ModelVersion
+    | Pool
+    | Qualification
+    | Reference
+    | Run
+    | WebhookEndpoint
+)
 
 MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
     ModelStatus: {"checking": {"ready", "rejected"}},
@@ -54,6 +70,8 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
         "running": {"running", "queued", "completed", "cancelled", "failed"},
     },
     ReferenceState: {"training": {"ready", "failed"}, "ready": {"purged"}},
+    PoolState: {"training": {"ready", "failed"}, "ready": {"purged"}},
+    EndpointState: {"enabled": {"disabled", "deleted"}, "disabled": {"enabled", "deleted"}},
 }
 """From a state to those that may follow it; a state without an entry is final."""
 
@@ -63,10 +81,12 @@ RESOURCES: dict[type[Stateful | Report], str] = {
     Job: "jobs",
     Model: "models",
     ModelVersion: "model-versions",
+    Pool: "pools",
     Qualification: "qualifications",
     Reference: "references",
     Report: "reports",
     Run: "runs",
+    WebhookEndpoint: "webhook-endpoints",
 }
 
 
@@ -89,11 +109,12 @@ def move(
 def record(
     session: Session, row: Stateful | Report, what: str, actor: str | None = None, **payload: object
 ) -> None:
-    """Write down something about a row that is no change of its state, its creation for one."""
+    """Write down something about a row, and tell the webhooks that want to hear of it."""
     resource = RESOURCES[type(row)]
     action = f"{resource.removesuffix('s')}.{what}"
     who = actor or session.info.get("actor") or "system"
     record_event(session, row.tenant_id, who, action, f"{resource}/{row.id}", payload)
+    announce(session, row, what)
 
 
 def _column(row: Stateful | Report) -> str:

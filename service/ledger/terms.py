@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict, Unprocessable
-from service.ledger.orders import AUDIT_LEVELS, RETRAIN, Caller, RequestOrder
+from service.ledger.orders import AUDIT_LEVELS, POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
 from service.ledger.rungs import checked_ladder, methods_of
 from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
@@ -62,7 +62,20 @@ def checked_terms(order: RequestOrder) -> RequestOrder:
     ladder = checked_ladder(order)
     if order.audit == "none" and RETRAIN not in methods_of(ladder):
         _refuse("retrain_required", "/ladder", "Without an audit only retrain closes a request.")
+    if order.pool:
+        _check_pool(order)
     return replace(order, ladder=ladder)
+
+
+def _check_pool(order: RequestOrder) -> None:
+    """Refuse a pool that nothing would use, or that no trial of a qualification had."""
+    if order.audit != "references":
+        detail = "A pool needs the audit level references: no qualification was made with one."
+        _refuse("pool_not_usable", "/pool", detail)
+    if not set(POOLED) & set(methods_of(order.ladder)):
+        methods = ", ".join(POOLED)
+        detail = f"No method of the ladder uses a pool; those that do: {methods}."
+        _refuse("pool_not_usable", "/pool", detail)
 
 
 def _refuse(code: str, pointer: str, detail: str) -> None:

@@ -22,6 +22,7 @@ from service.pages.blocks import (
     strong,
     table,
 )
+from service.pages.comparison import compared
 from service.pages.measured import others, part_of_audit
 from service.pages.view import View, mark, yes
 
@@ -48,6 +49,8 @@ _KNOWN_REPORT = frozenset(
     "what_this_does_not_prove",
     "notices",
     "limits",
+    "of_request",
+    "pool",
 }
 Json = Mapping[str, Any]
 
@@ -57,7 +60,7 @@ def blocks(view: View) -> list[Block]:
     made = [heading("How the verdict came about", 2), _verdict(view)]
     if view.predicate["reasons"]:
         made += [heading("Reasons"), bullets(view.predicate["reasons"])]
-    made += [*_qualification(view), *_timeline(view), *_tries(view)]
+    made += [*compared(view), *_qualification(view), *_timeline(view), *_tries(view)]
     for part in view.audit.get("parts", ()):
         made += part_of_audit(part)
     proves = [heading("What this proves"), bullets(view.predicate["what_this_proves"])]

@@ -19,6 +19,7 @@ from service.pages.blocks import (
     table,
     wide,
 )
+from service.pages.pool import pool_blocks
 from service.pages.view import View
 
 
@@ -31,7 +32,7 @@ def blocks(view: View) -> list[Block]:
     for figure in view.predicate["figures"]:
         made.append(_figure(figure))
     made += [heading("How it was made"), pairs(_made(view))]
-    return [*made, *_references(view)]
+    return [*made, *_references(view), *pool_blocks(view)]
 
 
 def _collateral(view: View) -> list[Block]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from service import ledger, tables
+from service.database import now
 from service.dependencies import GuardedRoute, PartsDep
 from service.downloads import content_digest
 from service.errors import ServiceError
@@ -66,7 +67,8 @@ def get_renderings(report_id: uuid.UUID, caller: Reader, parts: PartsDep) -> Res
     """Return a signed list by which the verifier knows a page or a PDF of this report."""
     with parts.database.read() as session:
         report = signed_file(parts.storage, ledger.get_report(session, caller, report_id))
-    body = sign_renderings(report, parts.signer)
+        moment = now(session)
+    body = sign_renderings(report, parts.signer, moment)
     return _download(body, ENVELOPE, f"renderings-{report_id}.dsse.json")
 
 
@@ -83,7 +85,8 @@ def get_bundle(report_id: uuid.UUID, caller: Reader, parts: PartsDep) -> Respons
     """Return all but the pixels: envelope, schema, verifier, keys, figures, policy, recipe."""
     with parts.database.read() as session:
         report = signed_file(parts.storage, ledger.get_report(session, caller, report_id))
-    return _download(bundle(report, parts.signer), ZIP, f"audit-bundle-{report_id}.zip")
+        moment = now(session)
+    return _download(bundle(report, parts.signer, moment), ZIP, f"audit-bundle-{report_id}.zip")
 
 
 def _reply(session: Session, caller: Caller, request_id: uuid.UUID) -> list[str]:

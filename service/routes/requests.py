@@ -54,6 +54,7 @@ Status = Literal["pending", "in_progress", "completed", "cancelled", "rejected",
         "no_samples",
         "qualification_missing",
         "nothing_left",
+        "pool_not_usable",
         "not_training_samples",
         "recipe_required",
         "retrain_required",
@@ -83,6 +84,7 @@ def open_request(
             audit=order.audit,
             include_duplicates=order.include_duplicates,
             plugins=parts.settings.plugin_methods,
+            pool=order.pool,
         )
         request = _resource(session, ledger.open_request(session, caller, wish))
     response.headers["Location"] = request.links.self

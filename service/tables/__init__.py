@@ -7,9 +7,11 @@ from service.tables.base import (
     AuditPurpose,
     AuditStatus,
     Base,
+    EndpointState,
     JobKind,
     JobStatus,
     ModelStatus,
+    PoolState,
     QualificationState,
     ReferenceState,
     RequestStatus,
@@ -20,7 +22,7 @@ from service.tables.base import (
 from service.tables.datasets import Dataset, Sample, Tombstones
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
-from service.tables.jobs import Job, JobNeed, Reference
+from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
 from service.tables.qualifications import Qualification, QualificationTrial
 from service.tables.requests import (
@@ -30,6 +32,12 @@ from service.tables.requests import (
     RequestCopies,
     RequestSamples,
     Run,
+)
+from service.tables.webhooks import (
+    OpendsrRequest,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 
 __all__ = [
@@ -41,6 +49,7 @@ __all__ = [
     "Base",
     "Dataset",
     "DeletionRequest",
+    "EndpointState",
     "Job",
     "JobKind",
     "JobNeed",
@@ -48,7 +57,10 @@ __all__ = [
     "Model",
     "ModelStatus",
     "ModelVersion",
+    "OpendsrRequest",
     "Outbox",
+    "Pool",
+    "PoolState",
     "Qualification",
     "QualificationState",
     "QualificationTrial",
@@ -65,5 +77,8 @@ __all__ = [
     "Tenant",
     "Tombstones",
     "VersionState",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "new_id",
 ]

@@ -143,6 +143,7 @@ class JobKind(StrEnum):
     UNLEARN = "unlearn"
     AUDIT = "audit"
     TRIAL = "trial"
+    POOL = "pool"
 
 
 class JobStatus(StrEnum):
@@ -163,3 +164,20 @@ class ReferenceState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     PURGED = "purged"
+
+
+class PoolState(StrEnum):
+    """Whether a pool's predictions can be used."""
+
+    TRAINING = "training"
+    READY = "ready"
+    FAILED = "failed"
+    PURGED = "purged"
+
+
+class EndpointState(StrEnum):
+    """Whether a webhook endpoint is told of events; a deleted one is kept for its deliveries."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    DELETED = "deleted"

@@ -12,6 +12,7 @@ from service.tables.base import (
     JobStatus,
     JsonObject,
     Key,
+    PoolState,
     ReferenceState,
     TenantKey,
 )
@@ -96,4 +97,30 @@ class Reference(Base):
     created_at: Mapped[datetime]
     ready_at: Mapped[datetime | None]
     unneeded_since: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
+
+
+class Pool(Base):
+    """Cross-fitted predictions of a run's forget set; the models that made them are never stored.
+
+    `forget_digest` names the forget set: a run that goes on with fewer requests needs another
+    pool. `facts` says what was trained, `triage` what was found by request. All but the facts is
+    personal data and goes when the run is over.
+    """
+
+    __tablename__ = "pools"
+
+    id: Mapped[Key]
+    tenant_id: Mapped[TenantKey]
+    run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id"), index=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id"), index=True)
+    forget_digest: Mapped[str] = mapped_column(String(64))
+    state: Mapped[PoolState]
+    predictions_uri: Mapped[str | None]
+    predictions_sha256: Mapped[str | None] = mapped_column(String(64))
+    facts: Mapped[JsonObject | None]
+    triage: Mapped[JsonObject | None]
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+    ready_at: Mapped[datetime | None]
     purged_at: Mapped[datetime | None]

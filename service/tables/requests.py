@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy import ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.tables.base import (
@@ -27,6 +27,7 @@ class Run(Base):
     `erased` is E as frozen when the run was planned, `forget` the union of its requests' samples;
     both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks.
     `passed_over` has a note, {rung, method, code, detail}, on each rung that had no candidate.
+    `pool`: whether a pool may supply targets for single samples.
     """
 
     __tablename__ = "runs"
@@ -51,6 +52,7 @@ class Run(Base):
     rung: Mapped[int]
     look: Mapped[int]
     audit: Mapped[str] = mapped_column(String(16))
+    pool: Mapped[bool] = mapped_column(server_default=false())
     erased: Mapped[bytes]
     forget: Mapped[bytes]
     retain_digest: Mapped[str] = mapped_column(String(64))
@@ -94,6 +96,7 @@ class DeletionRequest(Base):
     policy_digest: Mapped[str] = mapped_column(String(64))
     ladder: Mapped[JsonList]
     audit: Mapped[str] = mapped_column(String(16))
+    pool: Mapped[bool] = mapped_column(server_default=false())
     commitment_root: Mapped[str] = mapped_column(String(64))
     commitment_salt: Mapped[bytes | None]
     status: Mapped[RequestStatus]

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,48 @@ def test_equal_seeds_make_equal_images_and_classes_can_be_told_apart() -> None:
     apart = torch.cdist(means.flatten(1), means.flatten(1))
     within = (first.images[first.labels == 0].float() - means[0]).flatten(1).norm(dim=1).mean()
     assert apart[0, 1:].min() > within / 3
+
+
+def run_of(images: int, seed: int, share: float) -> dict[str, Any]:
+    again = {"seconds": 0.1, "passes": 0}
+    entry = {"images": images, "references": 7, "seed": seed, "share_outside": share}
+    return {**entry, "seconds": 2.0, "phases": {PASSES: 1.0}, "again": again}
+
+
+@pytest.mark.parametrize("note", [None, "a quiet machine"])
+def test_small_runs_are_kept_when_the_full_one_is_cut(
+    note: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "audit.json"
+    output.write_text("an earlier result")
+
+    def measured(images: int, _references: int, seed: int, _cap: int) -> dict[str, Any]:
+        if seed == 0:
+            raise KeyboardInterrupt
+        return run_of(images, seed, 0.1 * seed)
+
+    monkeypatch.setattr(audit, "measured", measured)
+    arguments = audit.parse(["--output", str(output), *(["--note", note] if note else [])])
+    with pytest.raises(KeyboardInterrupt):
+        audit.run(arguments)
+    report = json.loads((output.parent / "audit.partial.json").read_text())
+    assert (report["full"], report["reached"]) == (None, False)
+    assert [entry["seed"] for entry in report["small"]["runs"]] == [1, 2, 3]
+    assert report["note"] == (note or audit.parse([]).note)
+    assert len(report["load_average"]) == len(report["load_average_before"]) == 3
+    assert output.read_text() == "an earlier result"
+
+
+@pytest.mark.parametrize(("share", "reached"), [(0.3, True), (0.31, False)])
+def test_the_full_run_alone_decides(
+    share: float, reached: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "measured", lambda n, _r, seed, _c: run_of(n, seed, share))
+    report = audit.run(audit.parse(["--repeats", "1", "--output", str(tmp_path / "a.json")]))
+    assert report == json.loads((tmp_path / "a.json").read_text())
+    assert report["reached"] == reached
+    assert report["full"]["images"] == 50_000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 @pytest.mark.slow

@@ -1,59 +1,111 @@
-"""The table of methods counts what was audited, on draws that nothing else uses."""
+"""The tables of methods count what was audited, on draws that nothing else uses."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import calibration, methods
+from benchmarks.method_runs import Job, Place, described, make_draw, run_job
+from benchmarks.method_tables import METHODS, TABLES, Row, tuned_rows
+from benchmarks.method_words import markdown, summarise
 from unlearning.calibration import DrawPlan
-from unlearning.methods import METHODS
+from unlearning.methods import METHODS as KNOWN
 
 
-def _row(verdict: str, influence: float | None, draw: int = 1, seed: int = 0) -> dict[str, Any]:
-    return {
-        "dataset": "digits",
-        "request": "one class",
-        "method": "muda",
-        "draw": draw,
-        "seed": seed,
-        "verdict": verdict,
-        "influence": influence,
-        "upper": 0.1,
-        "retrain_ratio": 0.5,
-        "holdout": 0.98,
-    }
+def _row(
+    verdict: str, draw: int = 1, method: str = "muda", **figures: float | None
+) -> dict[str, Any]:
+    kept = {"dataset": "digits", "request": f"class {draw}", "scope": "class", "seed": 0}
+    return {**kept, "method": method, "draw": draw, "verdict": verdict, "seconds": 0.5} | figures
 
 
 def test_the_summary_counts_passes_and_spreads_over_draws_and_seeds() -> None:
-    rows = [_row("PASS", 0.1), _row("FAIL", 0.3, seed=1), _row("PASS", None, draw=2)]
-    [summary] = methods.summarise(rows)
+    rows = [
+        _row("PASS", influence=0.1),
+        _row("FAIL", influence=0.3),
+        _row("PASS", draw=2, influence=None),
+    ]
+    [summary] = summarise(rows)
     assert (summary["n"], summary["draws"], summary["pass"]) == (3, 2, 2)
+    assert summary["verdicts"] == {"PASS": 2, "FAIL": 1}
     assert summary["influence"]["mean"] == pytest.approx(0.2)
     assert summary["influence"]["sd"] == pytest.approx(0.1414, abs=1e-4)
 
 
+def test_a_class_passes_when_more_than_half_of_its_seeds_do() -> None:
+    verdicts = {1: ["PASS", "PASS", "FAIL"], 2: ["PASS", "FAIL"], 3: ["FAIL"]}
+    rows = [_row(verdict, draw=draw) for draw, each in verdicts.items() for verdict in each]
+    assert summarise(rows)[0]["classes_passed"] == 1
+
+
+def test_costs_are_read_against_retrainings_of_the_same_draw() -> None:
+    rows = [
+        _row("PASS", method="retrain", seconds=2.0),
+        _row("PASS", method="retrain", draw=2, seconds=10.0),
+        _row("PASS", seconds=1.0),
+        _row("PASS", draw=2, seconds=1.0),
+        _row("none", draw=2, seconds=None),
+    ]
+    summary = {row["method"]: row for row in summarise(rows)}
+    assert summary["muda"]["retrain_ratio"]["mean"] == pytest.approx((0.5 + 0.1) / 2)
+
+
+def test_relearning_is_read_against_the_references() -> None:
+    rows = [_row("FAIL") | {"relearn": 20.0, "relearn.references": 80.0}]
+    assert summarise(rows)[0]["relearn_ratio"]["mean"] == 0.25
+
+
+def test_the_markdown_has_a_line_for_each_method_of_a_request() -> None:
+    text = markdown(summarise([_row("PASS", influence=0.125), _row("FAIL")]), "one class")
+    assert "| muda | 1 of 2 | 0.12 ± 0.00 |" in text
+    assert len(text.splitlines()) == 3
+
+
 def test_its_draws_are_not_those_of_the_calibration() -> None:
-    ours = {plan.seed for plan in methods.plans(50, ["digits"])}
-    assert ours.isdisjoint(plan.seed for plan in calibration.plans(calibration.DRAWS))
-    assert {plan.scope for plan in methods.plans(1, ["digits"])} == {"class", "instance"}
+    kinds = methods.REQUESTS["digits"]
+    ours = [plan.seed for plan in methods.plans("digits", list(range(10)), kinds)]
+    assert len(set(ours)) == 13
+    assert set(ours).isdisjoint(plan.seed for plan in calibration.plans(calibration.DRAWS))
 
 
 def test_every_row_names_a_method_with_all_its_hyperparameters() -> None:
-    for label in methods.METHODS:
-        described = methods._described(label)
-        assert described["name"] in METHODS
-        assert described["version"]
-    plain = methods._described("muda, plain")["hyperparameters"]
-    assert (plain["beta"], plain["restart_last_stage"]) == (0.0, False)
+    for table in TABLES.values():
+        for row in table.values():
+            if not row.name.startswith("control:"):
+                assert described(row)["name"] in KNOWN
+                assert described(row)["version"]
+    plain = described(METHODS["muda, plain"])["hyperparameters"]
+    assert (plain["beta"], plain["keep"], plain["restart_last_stage"]) == (0.0, 1.0, False)
+
+
+def test_tuned_hyperparameters_become_rows(tmp_path: Path) -> None:
+    path = tmp_path / "tuned.json"
+    assert tuned_rows(path) == {}
+    found = {"unsir": {"hyperparameters": {"repair_epochs": 2}}, "muda": {"hyperparameters": {}}}
+    path.write_text(json.dumps(found))
+    rows = tuned_rows(path)
+    assert rows["unsir, tuned"].hyperparameters == {"repair_epochs": 2}
+    assert rows["unsir, tuned"].scopes == ("class",)
+    assert rows["muda, tuned"].scopes == ("class", "instance")
 
 
 @pytest.mark.slow
-def test_a_draw_audits_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: methods.METHODS[name] for name in ("retrain", "finetune")}
-    monkeypatch.setattr(methods, "METHODS", few)
-    plan = DrawPlan(bench="digits", scope="class", seed=5, originals=1, retrained=0)
-    rows = {row["method"]: row for row in methods.run_plan(plan, seeds=1)["rows"]}
+def test_a_draw_audits_every_row(tmp_path: Path) -> None:
+    place = Place(weights=tmp_path, seeds=1)
+    plan = DrawPlan(bench="digits", scope="class", seed=5, originals=1, retrained=0, label=3)
+    rows = {}
+    for name in ("retrain", "finetune", "control:head_masked", "control:hidden_head"):
+        [rows[name]] = run_job(Job(plan=plan, label=name, row=Row(name=name)), place)["rows"]
     assert rows["finetune"]["verdict"] == "FAIL"
     assert rows["finetune"]["influence"] > 0.5
-    assert rows["retrain"]["retrain_ratio"] == pytest.approx(1, rel=0.6)
-    assert {"da", "log_rho", "probe.forgotten", "holdout"} <= rows["retrain"].keys()
+    assert rows["control:head_masked"]["verdict"] == "FAIL"
+    assert rows["control:hidden_head"]["verdict"] == "FAIL"
+    assert {"gap", "probe", "relearn", "holdout", "stage.log_rho"} <= rows["retrain"].keys()
+    assert {row["request"] for row in rows.values()} == {"class 3"}
+    kept = {path.name for path in (tmp_path / "weights").iterdir()}
+    assert len(kept) == 20
+    assert make_draw(replace(plan), place).references
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == kept

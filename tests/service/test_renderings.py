@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from service.report_words import WHAT_THIS_DOES_NOT_PROVE
 from service.reports import build_statement, publish, sign_statement
 from service.signing import Signer, load_signer
 
+LISTED = datetime(2026, 12, 24, 18, 0, tzinfo=UTC)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -116,7 +118,9 @@ def test_every_rendering_says_what_is_not_proved(report: SignedFile) -> None:
 def test_the_page_is_the_same_bytes_each_time(report: SignedFile, signer: Signer) -> None:
     again = SignedFile(report.envelope, dict(report.figures))
     assert again.page == report.page
-    assert sign_renderings(again, signer) == sign_renderings(report, signer)
+    assert again.pdf == report.pdf
+    lists = [sign_renderings(each, signer, LISTED) for each in (again, report)]
+    assert lists[0] == lists[1] != sign_renderings(report, signer, LISTED + timedelta(days=1))
 
 
 def contents(archive: bytes) -> dict[str, bytes]:
@@ -131,7 +135,7 @@ def test_a_bundle_is_enough_to_check_the_report_alone(
 ) -> None:
     signer.jwks()["keys"][0]["nbf"] = 1_700_000_000
     alone = tmp_path / "alone"
-    for name, content in contents(bundle(report, signer)).items():
+    for name, content in contents(bundle(report, signer, LISTED)).items():
         path = alone / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -154,7 +158,7 @@ def test_a_bundle_is_enough_to_check_the_report_alone(
 def test_a_bundle_names_all_that_a_new_audit_needs(
     report: SignedFile, report_context: ReportContext, signer: Signer
 ) -> None:
-    files = contents(bundle(report, signer))
+    files = contents(bundle(report, signer, LISTED))
     weights = json.loads(files["weights.json"])
     assert weights["base"]["sha256"] == report_context.base.sha256
     assert weights["result"]["path"] == f"/v1/models/{report_context.model_id}/versions/2/weights"
@@ -168,9 +172,10 @@ def test_a_bundle_names_all_that_a_new_audit_needs(
 
 
 def test_a_bundle_is_the_same_bytes_each_time(report: SignedFile, signer: Signer) -> None:
-    assert bundle(report, signer) == bundle(SignedFile(report.envelope, report.figures), signer)
+    again = SignedFile(report.envelope, report.figures)
+    assert bundle(report, signer, LISTED) == bundle(again, signer, LISTED)
     altered = dict.fromkeys(report.figures, b"<svg/>")
     assert not any(
         name.startswith("figures/")
-        for name in contents(bundle(SignedFile(report.envelope, altered), signer))
+        for name in contents(bundle(SignedFile(report.envelope, altered), signer, LISTED))
     )

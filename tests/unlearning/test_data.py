@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearning.data import Images, StreamedImages, TensorImages, concatenate
+from unlearning.data import (
+    Images,
+    StreamedImages,
+    TensorImages,
+    channels_last,
+    concatenate,
+)
 from unlearning.errors import InvalidProblem
 from unlearning.testing import toy_images
 
@@ -119,6 +125,25 @@ def test_contradictory_sets_are_refused(
 def test_zero_std_is_refused() -> None:
     with pytest.raises(InvalidProblem, match="std above zero"):
         TensorImages(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1), 2, [0.0], [0.0])
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 4, 5), (1, 1, 2, 2), (3, 2, 4, 5), (2, 3, 1, 1)])
+def test_channels_last_keeps_the_values_and_the_layout_is_not_mistaken(
+    shape: tuple[int, int, int, int],
+) -> None:
+    x = torch.rand(shape)
+    strides = (shape[1] * shape[2] * shape[3], 1, shape[1] * shape[3], shape[1])
+    for layout in (x, x.contiguous(memory_format=torch.channels_last)):
+        result = channels_last(layout)
+        assert torch.equal(result, x)
+        assert result.stride() == strides
+    assert channels_last(result).data_ptr() == result.data_ptr()
+
+
+def test_images_of_one_channel_stay_channels_last_through_a_convolution() -> None:
+    seen = torch.nn.Conv2d(1, 4, 3)(channels_last(torch.rand(2, 1, 6, 6)))
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+    assert not seen.is_contiguous()
 
 
 def test_only_sets_of_one_task_can_be_joined() -> None:

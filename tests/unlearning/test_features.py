@@ -69,6 +69,15 @@ def test_features_do_not_depend_on_the_batch_size() -> None:
     torch.testing.assert_close(whole.features, parts.features)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_another_float_type_are_read_as_well(dtype: torch.dtype) -> None:
+    model, images = small_cnn(), toy_images(6)
+    plain = extract(model, images, "head")
+    other = extract(model.to(dtype), images, "head")
+    assert other.features.dtype == other.logits.dtype == torch.float32
+    torch.testing.assert_close(other.logits, plain.logits, rtol=0.05, atol=0.05)
+
+
 def test_extraction_restores_every_mode_and_removes_its_hooks() -> None:
     model = small_cnn().train()
     model.get_submodule("blocks.0").eval()

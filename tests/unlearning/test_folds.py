@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearning.errors import InvalidProblem
-from unlearning.folds import split_folds
+from unlearning.folds import join_groups, split_folds
 
 
 @st.composite
@@ -91,3 +91,20 @@ def test_what_cannot_be_split_is_refused() -> None:
         split_folds(torch.zeros(20, dtype=torch.int64), groups[:5], seed=0)
     with pytest.raises(ValueError, match="at most half"):
         split_folds(torch.zeros(20, dtype=torch.int64), seed=0, most=0.6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.text("abc", max_size=2)), min_size=1, max_size=30))
+def test_groups_are_joined_through_whatever_they_share(drawn: list[tuple[int, str]]) -> None:
+    people, pictures = [person for person, _ in drawn], [picture for _, picture in drawn]
+    joined = join_groups(people, pictures)
+    slow = list(range(len(drawn)))
+    for _ in drawn:  # each walk over all pairs carries the lowest number at least one step further
+        for i, (person, picture) in enumerate(drawn):
+            for j, (other, another) in enumerate(drawn):
+                if person == other or picture == another:
+                    slow[i] = min(slow[i], slow[j])
+    assert joined.tolist() == slow
+
+
+def test_one_naming_alone_keeps_its_groups() -> None:
+    assert join_groups(["x", "y", "x", "z"]).tolist() == [0, 1, 0, 3]

@@ -16,7 +16,7 @@ from unlearning.folds import split_folds
 from unlearning.methods import get_method
 from unlearning.metrics.rmia import rmia_scores
 from unlearning.networks import classifier_name
-from unlearning.pool import Pool, PoolTask, train_pool
+from unlearning.pool import Pool, PoolTask, recognised, train_pool
 from unlearning.progress import CancelToken, Progress
 from unlearning.randomness import derive_seed
 from unlearning.recipe import Recipe
@@ -192,3 +192,15 @@ def test_predictions_are_targets_that_a_problem_and_muda_take() -> None:
 def test_what_makes_no_pool_is_refused(changes: dict[str, object], why: str) -> None:
     with pytest.raises(InvalidProblem, match=why):
         train_pool(task_of(**changes))  # type: ignore[arg-type]
+
+
+def test_a_model_that_memorised_is_recognised_and_a_stranger_is_not() -> None:
+    recipe = Recipe(epochs=40, batch_size=16, peak_lr=0.05, shift=0, weight_decay=0.0)
+    task = task_of(120, recipe=recipe, build=small_cnn)
+    wrong = mislabelled(task.forget, PLANTED)  # type: ignore[arg-type]
+    task = replace(task, forget=wrong)
+    made = train_pool(task)
+    saw = train_from_recipe(task.build, concatenate(task.retain, wrong), recipe, seed=7)
+    stranger = train_from_recipe(task.build, task.retain, recipe, seed=7)
+    assert recognised(made, saw, task)[PLANTED] > 0.9
+    assert recognised(made, stranger, task)[PLANTED] < 0.5

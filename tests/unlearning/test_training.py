@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unlearning.augmentation import augment
+from unlearning.data import TensorImages
 from unlearning.errors import Cancelled, InvalidProblem, NonFiniteLoss
 from unlearning.networks import build_network
 from unlearning.progress import CancelToken, Progress
@@ -217,29 +217,15 @@ def test_learning_rates_rise_and_fall() -> None:
     assert [falling(0, 4), falling(2, 4), falling(4, 4)] == pytest.approx([1, 0.5, 0])
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_augmentation_equals_shifting_pixel_by_pixel(flip: bool) -> None:
-    draws = torch.Generator().manual_seed(0)
-    x = torch.rand((5, 2, 4, 6), generator=draws)
-    result = augment(x, 2, flip, torch.Generator().manual_seed(1))
-    again = torch.Generator().manual_seed(1)
-    offsets = torch.randint(-2, 3, (2, 5, 1), generator=again)
-    mirrored = torch.rand((5, 1), generator=again) < 0.5
-    for b in range(5):
-        for c in range(2):
-            for row in range(4):
-                for column in range(6):
-                    i, j = row + int(offsets[0, b]), column + int(offsets[1, b])
-                    inside = 0 <= i < 4 and 0 <= j < 6
-                    j = min(max(j, 0), 5)
-                    j = 5 - j if flip and mirrored[b] else j
-                    expected = x[b, c, i, j] if inside else x[:, c].min()
-                    assert result[b, c, row, column] == expected
+def test_modes_that_a_loss_changes_are_set_again() -> None:
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        assert model.training
+        assert model.get_submodule("blocks.0.1").training
+        value = cross_entropy()(model, batch)
+        model.get_submodule("blocks").eval()
+        return value
 
-
-def test_no_augmentation_returns_the_same_images() -> None:
-    x = torch.rand(2, 1, 3, 3)
-    assert augment(x, 0, flip=False, draws=torch.Generator()) is x
+    fit(small_cnn(), toy_images(32), RECIPE, seed=0, loss=loss)
 
 
 def test_seeds_are_stable_and_independent() -> None:
@@ -254,7 +240,7 @@ def test_seeds_are_stable_and_independent() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_training_on_cuda_learns() -> None:
     images = toy_images(64)
-    moved = type(images)(images.images, images.labels, 4, images.mean, images.std, device="cuda")
+    moved = TensorImages(images.images, images.labels, 4, images.mean, images.std, device="cuda")
     model = train_from_recipe(lambda: build_network("expunge:small_cnn", 4), moved, RECIPE, seed=0)
     accuracy = (model(moved.batch(torch.arange(64))).argmax(1).cpu() == moved.labels).float().mean()
     assert accuracy > 0.9

@@ -13,7 +13,10 @@ from unlearning.methods import METHODS, Method, get_method
 from unlearning.settings import check_ranges, check_types
 from worker import catalog as describing
 
+TIED = {("scrub", "epochs"), ("scrub", "max_epochs")}
+"""Fields whose range depends on one another."""
 PLACES = sorted((name, field.name) for name, method in METHODS.items() for field in fields(method))
+FREE = [place for place in PLACES if place not in TIED]
 
 
 def test_the_file_is_what_the_methods_say() -> None:
@@ -26,7 +29,7 @@ def test_a_ladder_may_name_every_method_of_the_library() -> None:
 
 
 @given(
-    place=st.sampled_from(PLACES),
+    place=st.sampled_from(FREE),
     value=st.one_of(
         st.integers(-3, 3),
         st.integers(),
@@ -47,6 +50,19 @@ def test_the_service_takes_exactly_what_the_method_takes(
         return
     checked = checked_hyperparameters(name, {field: value})
     assert get_method(name, **checked).hyperparameters == taken
+
+
+@pytest.mark.parametrize("chosen", [{"epochs": 1, "max_epochs": 1}, {"epochs": 8, "max_epochs": 8}])
+def test_fields_with_a_common_rule_are_taken_beyond_each_others_defaults(
+    chosen: dict[str, int],
+) -> None:
+    assert get_method("scrub", **chosen).hyperparameters.items() >= chosen.items()
+    assert checked_hyperparameters("scrub", chosen) == chosen
+
+
+def test_fields_with_a_common_rule_keep_their_own_bounds() -> None:
+    assert catalog()["scrub"]["epochs"] == {"type": "integer", "minimum": 1, "default": 5}
+    assert catalog()["scrub"]["max_epochs"] == {"type": "integer", "minimum": 0, "default": 3}
 
 
 def test_every_default_is_in_the_catalogue() -> None:

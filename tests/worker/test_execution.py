@@ -214,9 +214,10 @@ def test_without_references_the_checks_alone_are_made_and_never_pass(
         assert document["verdict"] in {"FAIL", "INCONCLUSIVE"}
         assert document["num_references"] == 0
         assert all(part["checks"] for part in document["parts"])
-    names = {figure["name"] for figure in result["figures"]["first"]}
-    assert names
-    assert "influence" not in names
+    figures = {figure["name"]: figure for figure in result["figures"]["first"]}
+    assert "influence" not in figures
+    shown = {row[0] for row in figures["projection"]["table"]["rows"]}
+    assert shown == {"original", "new model"}
 
 
 def test_measurements_are_kept_and_change_nothing(audited: dict[str, Any]) -> None:

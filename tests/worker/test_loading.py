@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unlearning.data import StreamedImages, TensorImages
-from worker import loading
+from worker import loading, memory
 from worker.errors import UsageFailure
 from worker.loading import ImageReader, Preprocessing, Samples, load_images
 from worker.packaging import write_samples
@@ -112,7 +112,7 @@ def test_large_sets_are_streamed_with_the_same_pixels(
 ) -> None:
     entries = [put(root, f"{i}.png", random_png(i)) for i in range(4)]
     whole = load(root, entries)
-    monkeypatch.setattr(loading, "MEMORY_BUDGET_BYTES", 1)
+    monkeypatch.setattr(memory, "RESIDENT_SHARE", 0.0)
     samples = samples_of(root, entries)
     reader = ImageReader(root / "data", GREY)
     streamed = load_images(samples, reader, GREY, num_classes=2, device="cpu", threads=1)

@@ -1,6 +1,7 @@
 """Lease renewal: on time, with the newest progress, and honest about a lost lease."""
 
 import threading
+import time
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -69,3 +70,18 @@ def test_a_database_that_stays_away_costs_the_lease() -> None:
     with Renewal(ledger.renew, lease_s=0.05) as renewal:
         renewal._thread.join()
         assert renewal.answer == "lost"
+
+
+def test_a_lease_that_nobody_confirmed_in_time_is_lost_before_the_database_has_answered() -> None:
+    release = threading.Event()
+
+    def hang(_progress: dict[str, Any] | None) -> str:
+        release.wait()
+        return "ok"
+
+    with Renewal(hang, lease_s=0.2) as renewal:
+        answers = [renewal.answer]
+        time.sleep(0.3)
+        answers.append(renewal.answer)
+        release.set()
+    assert answers == ["ok", "lost"]

@@ -30,42 +30,47 @@ class JointTest:
         return self.rank == 1
 
 
-def distance(x: Array, others: Array) -> float:
-    """Return the shrunk Mahalanobis distance of ``x`` [d] from the rows of ``others`` [n, d].
+def distances(x: Array, others: Array) -> Array:
+    """Return shrunk Mahalanobis distances [...] of ``x`` [..., d] from ``others`` [..., n, d].
 
     Every dimension is divided by the others' standard deviation (``SD_FLOOR`` at least), then the
     covariance is shrunk after Ledoit and Wolf (2004), so n may be as small as d.
     """
     mean, scale, covariance = standard_spread(others)
-    deviation = (x - mean) / scale
-    return float(np.sqrt(deviation @ np.linalg.solve(covariance, deviation)))
+    deviation = ((x - mean) / scale)[..., None]
+    squared: Array = np.swapaxes(deviation, -1, -2) @ np.linalg.solve(covariance, deviation)
+    return np.sqrt(squared[..., 0, 0])
 
 
 def standard_spread(rows: Array) -> tuple[Array, Array, Array]:
-    """Return mean [d], scale [d] and the shrunk covariance [d, d] of (rows − mean) / scale.
+    """Return the mean, the scale and the shrunk covariance of (rows − mean) / scale.
+
+    ``rows`` [..., n, d] may be many sets of equal size; [..., d], [..., d] and [..., d, d] result.
 
     What the floor adds to a dimension's spread is taken as independent of the others, so the
     covariance is never singular and a dimension without spread is measured in units of the floor.
     """
-    mean, spread = rows.mean(axis=0), rows.std(axis=0, ddof=1)
+    mean, spread = rows.mean(axis=-2), rows.std(axis=-2, ddof=1)
     scale = np.maximum(spread, SD_FLOOR)
-    covariance = shrunk_covariance((rows - mean) / scale)
+    covariance = shrunk_covariance((rows - mean[..., None, :]) / scale[..., None, :])
     added = 1e-6 + 1 - np.square(spread / scale)
-    return mean, scale, covariance + np.diag(added)
+    return mean, scale, covariance + added[..., None] * np.eye(rows.shape[-1])
 
 
 def shrunk_covariance(centred: Array) -> Array:
-    """Return the covariance of centred rows [n, d], shrunk towards a multiple of the identity.
+    """Return the covariance of centred rows [..., n, d], shrunk towards a multiple of the identity.
 
     The best share of the identity for the squared error, estimated after Ledoit and Wolf (2004).
     """
-    count, dims = centred.shape
-    covariance = centred.T @ centred / count
-    size = np.trace(covariance) / dims
-    error = (np.square(centred).sum(axis=1) ** 2).sum() / count - np.square(covariance).sum()
-    spread = np.square(covariance).sum() - dims * size**2
-    share = min(error / count / spread, 1.0) if spread > 0 else 1.0
-    shrunk: Array = (1 - share) * covariance + share * size * np.eye(dims)
+    count, dims = centred.shape[-2:]
+    covariance = np.swapaxes(centred, -1, -2) @ centred / count
+    size = np.trace(covariance, axis1=-2, axis2=-1) / dims
+    power = np.square(covariance).sum(axis=(-2, -1))
+    error = (np.square(centred).sum(axis=-1) ** 2).sum(axis=-1) / count - power
+    spread = power - dims * size**2
+    share = np.minimum(error / count / np.where(spread > 0, spread, 1.0), 1.0)
+    share = np.where(spread > 0, share, 1.0)[..., None, None]
+    shrunk: Array = (1 - share) * covariance + share * size[..., None, None] * np.eye(dims)
     return shrunk
 
 
@@ -85,14 +90,11 @@ def exact_test(view: Callable[[int], tuple[Array, Array]], size: int) -> JointTe
     """
     if size < 3:
         raise ValueError("the joint test needs two references at least")
-    distances = [distance(*view(index)) for index in range(size)]
-    rank = sum(_at_least(other, distances[-1]) for other in distances)
-    return JointTest(statistic=distances[-1], rank=rank, n=size - 1, p_value=rank / size)
-
-
-def _at_least(other: float, own: float) -> bool:
+    own, others = zip(*(view(index) for index in range(size)), strict=True)
+    found = distances(np.stack(own), np.stack(others))
     # Equal models may differ in the last bit because their sums run in another order.
-    return other >= own * (1 - 1e-9)
+    rank = int((found >= found[-1] * (1 - 1e-9)).sum())
+    return JointTest(statistic=float(found[-1]), rank=rank, n=size - 1, p_value=rank / size)
 
 
 def _split(pool: Array, index: int) -> tuple[Array, Array]:

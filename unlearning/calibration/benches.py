@@ -20,7 +20,9 @@ class Bench:
     name: str
     images: TensorImages
     num_train: int
-    """Samples that a draw trains on; the rest are its hold-out."""
+    """Samples that a draw trains on."""
+    num_holdout: int | None = None
+    """Samples of its hold-out; all the others by default."""
     recipe: Recipe
     architecture: str = "expunge:small_cnn"
     classifier: str = "head"
@@ -38,10 +40,8 @@ class Bench:
     def split(self, seed: int) -> tuple[TensorImages, TensorImages]:
         """Return a training set and a hold-out, shuffled by `seed`."""
         order = torch.randperm(len(self.images), generator=generator(seed, self.name, "split"))
-        return (
-            self.images.subset(order[: self.num_train]),
-            self.images.subset(order[self.num_train :]),
-        )
+        rest = order[self.num_train :][: self.num_holdout]
+        return self.images.subset(order[: self.num_train]), self.images.subset(rest)
 
 
 def digits() -> Bench:

@@ -1,31 +1,32 @@
 """One draw: what is to be forgotten, the references, and the originals, all trained anew."""
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlearning.audit import AuditedModel, AuditResult, AuditTask, Policy, audit
 from unlearning.audit.laboratory import Laboratory
 from unlearning.audit.measure import Part, split_parts
 from unlearning.audit.measurement import Measurement
+from unlearning.calibration import requests
 from unlearning.calibration.benches import Bench
 from unlearning.data import TensorImages
-from unlearning.planting import wrong_labels
+from unlearning.features import extract
 from unlearning.problem import Problem
 from unlearning.randomness import derive_seed, generator
 from unlearning.training import train_from_recipe
 
 Scope = Literal["class", "instance"]
+Kind = Literal["one class", "mislabelled", "random", "memorised"]
 
-NUM_WRONG = 40
-"""Training labels that are wrong in a draw of mislabelled samples."""
-NUM_ASKED = 20
-"""Of these, how many are to be forgotten."""
 KEY = "request"
 
 
@@ -38,36 +39,82 @@ class DrawPlan:
     seed: int
     originals: int = 5
     retrained: int = 8
+    kind: Kind | None = None
+    """What is asked for; by default a class, or in instance scope mislabelled samples."""
+    label: int | None = None
+    """The class that is asked for; by default drawn by the seed."""
+    number: int = 20
+    """How many memorised samples are asked for, and as many others."""
 
-    def to_json(self) -> dict[str, str | int]:
-        """Return the plan as JSON values."""
-        return asdict(self)
+    @property
+    def request(self) -> Kind:
+        """What is asked for."""
+        return self.kind or ("one class" if self.scope == "class" else "mislabelled")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values, without what was left to the defaults."""
+        late = {"kind": None, "label": None, "number": 20}
+        return {k: v for k, v in asdict(self).items() if k not in late or v != late[k]}
 
 
 class Draw:
     """Trains and holds the networks of one plan.
 
-    In class scope a class drawn by the seed is forgotten whole. In instance scope 40 training
-    labels are wrong, and 20 of these samples are forgotten.
+    In class scope a class, given or drawn by the seed, is forgotten whole; `requests` tells what
+    is asked for in instance scope.
     """
 
-    def __init__(self, plan: DrawPlan, bench: Bench, policy: Policy, cache_dir: Path) -> None:
+    def __init__(
+        self,
+        plan: DrawPlan,
+        bench: Bench,
+        policy: Policy,
+        cache_dir: Path,
+        *,
+        look: int = 1,
+        relearn: bool = False,
+        weights_dir: Path | None = None,
+    ) -> None:
+        """Choose what is to be forgotten; networks are trained when asked for.
+
+        Args:
+            plan: What to draw.
+            bench: Its data set.
+            policy: By which candidates are audited.
+            cache_dir: Where the audit keeps its figures.
+            look: Counts from 1; the references of a look are those of the one before and more.
+            relearn: Whether audits measure relearning though no gate needs it.
+            weights_dir: Where trained networks are kept and found again; nowhere by default.
+        """
         self.plan, self.bench, self.policy, self.cache_dir = plan, bench, policy, cache_dir
+        self.look, self.relearn, self.weights_dir = look, relearn, weights_dir
         train, self.holdout = bench.split(plan.seed)
-        draws = generator(plan.seed, bench.name, plan.scope, "forget set")
-        if plan.scope == "class":
-            self.train = train
-            label = int(torch.randint(bench.num_classes, (1,), generator=draws))
-            asked = train.labels == label
-        else:
-            self.train, asked = _mislabel(train, draws)
+        self.train, asked = self._ask(train)
         self.forget = self.train.subset(asked.nonzero()[:, 0])
         self.retain = self.train.subset((~asked).nonzero()[:, 0])
 
+    def _ask(self, train: TensorImages) -> requests.Asked:
+        plan, bench = self.plan, self.bench
+        draws = generator(plan.seed, bench.name, plan.scope, "forget set")
+        if plan.request == "mislabelled":
+            return requests.mislabelled(train, draws)
+        if plan.request == "random":
+            return requests.at_random(train, draws)
+        if plan.request == "memorised":
+            return requests.memorised(train, draws, plan.number, self._fold_logits, plan.seed)
+        drawn = int(torch.randint(bench.num_classes, (1,), generator=draws))
+        return requests.one_class(train, drawn if plan.label is None else plan.label)
+
+    def _fold_logits(self, rest: TensorImages, fold: int) -> Tensor:
+        train, _ = self.bench.split(self.plan.seed)
+        model = self._fit(rest, "fold", fold)
+        return extract(model, train, self.bench.classifier, stages=False).logits
+
     @cached_property
     def references(self) -> list[nn.Module]:
-        """The retrained references of the policy's first look."""
-        return [self._retrain("reference", number) for number in range(self.policy.looks[0])]
+        """The retrained references of the look."""
+        count = self.policy.looks[self.look - 1]
+        return [self._retrain("reference", number) for number in range(count)]
 
     @cached_property
     def originals(self) -> list[nn.Module]:
@@ -88,6 +135,7 @@ class Draw:
             classifier=self.bench.classifier,
             num_classes=self.bench.num_classes,
             seed=derive_seed(self.plan.seed, "problem", original),
+            device=self.retain.device,
             recipe=self.bench.recipe,
             build=self.bench.build,
         )
@@ -122,7 +170,8 @@ class Draw:
             classifier=self.bench.classifier,
             num_classes=self.bench.num_classes,
             policy=self.policy,
-            relearn=False,
+            look=self.look,
+            relearn=self.relearn,
             cache_dir=self.cache_dir,
             data_digest=str(self.plan),
         )
@@ -136,20 +185,38 @@ class Draw:
         return self._fit(self.retain, role, number)
 
     def _fit(self, images: TensorImages, role: str, number: int) -> nn.Module:
-        seed = derive_seed(self.plan.seed, self.bench.name, role, number)
-        return train_from_recipe(self.bench.build, images, self.bench.recipe, seed=seed)
+        bench = self.bench
+        seed = derive_seed(self.plan.seed, bench.name, role, number)
+
+        def train() -> nn.Module:
+            return train_from_recipe(bench.build, images, bench.recipe, seed=seed)
+
+        if self.weights_dir is None:
+            return train()
+        parts = (bench.recipe.to_dict(), bench.architecture, dict(bench.kwargs), seed)
+        key = hashlib.sha256(f"{parts} {_digest(images)}".encode()).hexdigest()
+        return kept(self.weights_dir / f"{key}.safetensors", bench.build, train).to(images.device)
 
 
 def _audited(model: nn.Module, digest: str | None) -> AuditedModel:
     return AuditedModel(load=lambda: model, digest=digest)
 
 
-def _mislabel(train: TensorImages, draws: torch.Generator) -> tuple[TensorImages, Tensor]:
-    """Give some samples another label; return the set and which of them are to be forgotten."""
-    chosen = torch.randperm(len(train), generator=draws)[:NUM_WRONG]
-    labels = train.labels.clone()
-    labels[chosen] = wrong_labels(labels[chosen], train.num_classes, draws)
-    asked = torch.zeros(len(train), dtype=torch.bool)
-    asked[chosen[:NUM_ASKED]] = True
-    images = TensorImages(train.images, labels, train.num_classes, train.mean, train.std)
-    return images, asked
+def kept(path: Path, build: Callable[[], nn.Module], train: Callable[[], nn.Module]) -> nn.Module:
+    """Return the network whose weights a file holds; train it and write the file when missing."""
+    if path.exists():
+        model = build()
+        model.load_state_dict(load_file(path))
+        return model.eval()
+    model = train()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file(model.state_dict(), part)
+    part.replace(path)
+    return model
+
+
+def _digest(images: TensorImages) -> str:
+    pixels = hashlib.sha256(images.images.cpu().numpy().tobytes())
+    pixels.update(images.labels.numpy().tobytes())
+    return pixels.hexdigest()

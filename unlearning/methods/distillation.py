@@ -39,6 +39,17 @@ def divergence_from(target: Tensor, logits: Tensor, temperature: float = 1.0) ->
     return functional.kl_div(log_probabilities, target, reduction="batchmean")
 
 
+def frozen_original(problem: Problem) -> nn.Module:
+    """Return a copy of the original that only teaches: in eval mode, without gradients."""
+    return frozen(problem.copy_model())
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """Make a model a teacher, in place: in eval mode, without gradients, channels last."""
+    model.eval().requires_grad_(requires_grad=False)
+    return model.to(memory_format=torch.channels_last)
+
+
 def recovery_loss(problem: Problem, weight: float, temperature: float) -> LossStep:
     """Make the loss on retain samples: cross-entropy + weight · T² · KL(masked original ‖ student).
 
@@ -47,8 +58,7 @@ def recovery_loss(problem: Problem, weight: float, temperature: float) -> LossSt
     supervised = cross_entropy(problem.settings.label_smoothing)
     if weight == 0 or problem.scope != "class":
         return supervised
-    teacher = problem.copy_model().eval().requires_grad_(False)  # noqa: FBT003 - torch's signature
-    teacher.to(memory_format=torch.channels_last)
+    teacher = frozen_original(problem)
     smoothing = problem.settings.label_smoothing
     factor = weight * temperature**2
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SMALLEST_SD = 1e-3
+from unlearning.metrics.moments import Moments
+from unlearning.metrics.standardise import channel_scale
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,26 @@ class RetainGeometry:
     mean: Tensor
     """[d]."""
     scale: Tensor
-    """Standard deviation per channel, at least a thousandth of the largest, [d]."""
+    """What `channel_scale` makes of each channel, infinity for a constant one, [d]."""
     basis: Tensor
     """Leading eigenvectors of the standardised covariance, [d, k]."""
     energy: Tensor
     """Mean squared length of the centred, standardised features, scalar."""
 
     @classmethod
-    def of(cls, features: Tensor, k: int) -> "RetainGeometry":
-        """Measure features [n, d] and keep their k leading directions."""
-        scale = features.std(0, correction=0)
-        scale = scale.clamp_min(max(_SMALLEST_SD * float(scale.max()), 1e-12))
+    def of(cls, features: Tensor, others: Tensor, k: int) -> "RetainGeometry":
+        """Measure retain features [n, d] and keep their k leading directions.
+
+        Args:
+            features: of R, or a part of it.
+            others: [m, d] features of the forget set, which bound the scale of channels that are
+                silent on R.
+            k: how many directions count as the retain set's.
+
+        Raises:
+            NotComputable: the retain features are constant.
+        """
+        scale = channel_scale(Moments.of(features), others).to(features)
         mean = features.mean(0)
         standardised = (features - mean) / scale
         covariance = standardised.T @ standardised / len(features)

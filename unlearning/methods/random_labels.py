@@ -6,18 +6,19 @@ for a few epochs on both. The default learning rate is half of the recipe's peak
 the paper gives none for networks of this size.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unlearning.methods.contract import Method
+from unlearning.methods.descent import descend
 from unlearning.planting import wrong_labels
 from unlearning.problem import Problem
 from unlearning.randomness import generator
 from unlearning.settings import check_ranges, check_types
-from unlearning.training import Batch, Epoch, Walk, cross_entropy, train
+from unlearning.training import Batch, Epoch, Walk, cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +43,26 @@ class RandomLabels(Method):
 
     def __call__(self, problem: Problem) -> nn.Module:
         """Return the model that was taught wrong labels."""
-        wrong = wrong_labels(
-            problem.forget.labels, problem.num_classes, generator(problem.seed, "wrong labels")
-        ).to(problem.device)
-
-        def loss(model: nn.Module, batch: Batch) -> Tensor:
-            return functional.cross_entropy(model(batch.images), wrong[batch.positions])
-
-        settings = problem.settings
-        walks = [
-            Walk(images=problem.forget, loss=loss, batch_statistics=False),
-            Walk(images=problem.retain, loss=cross_entropy(settings.label_smoothing)),
-        ]
-        return train(
+        return descend(
             problem.copy_model(),
-            [Epoch(walks=walks, interleaved=True)] * self.epochs,
-            replace(settings, peak_lr=settings.peak_lr * self.relative_lr),
-            seed=problem.seed,
-            schedule="falling",
+            [wrong_label_epoch(problem)] * self.epochs,
+            problem,
             phase=self.name,
-            progress=problem.progress,
-            cancel=problem.cancel,
+            relative_lr=self.relative_lr,
         )
+
+
+def wrong_label_epoch(problem: Problem) -> Epoch:
+    """Plan one walk over F under wrong labels and one over R under its own, batches mixed."""
+    wrong = wrong_labels(
+        problem.forget.labels, problem.num_classes, generator(problem.seed, "wrong labels")
+    ).to(problem.device)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return functional.cross_entropy(model(batch.images), wrong[batch.positions])
+
+    walks = [
+        Walk(images=problem.forget, loss=loss, batch_statistics=False),
+        Walk(images=problem.retain, loss=cross_entropy(problem.settings.label_smoothing)),
+    ]
+    return Epoch(walks=walks, interleaved=True)

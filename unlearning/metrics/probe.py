@@ -73,8 +73,9 @@ def check_labelled(features: Tensor, labels: Tensor, num_classes: int) -> None:
 
 
 def _minimise(rows: Tensor, targets: Tensor, num_classes: int, l2: float) -> tuple[Tensor, Tensor]:
-    weight = rows.new_zeros(num_classes, rows.shape[1], requires_grad=True)
-    bias = rows.new_zeros(num_classes, requires_grad=True)
+    weight = rows.new_zeros(num_classes, rows.shape[1])
+    bias = rows.new_zeros(num_classes)
+    wanted = functional.one_hot(targets, num_classes).to(rows)
     optimiser = torch.optim.LBFGS(
         [weight, bias],
         max_iter=_MAX_STEPS,
@@ -84,12 +85,14 @@ def _minimise(rows: Tensor, targets: Tensor, num_classes: int, l2: float) -> tup
     )
 
     def loss() -> float:
-        optimiser.zero_grad()
-        value = functional.cross_entropy(rows @ weight.T + bias, targets)
-        value = value + 0.5 * l2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-        return float(value.detach())
+        """Set the gradients by their formula: a graph would cost a fifth of the time."""
+        log_shares = torch.log_softmax(torch.addmm(bias, rows, weight.T), dim=1)
+        value = functional.nll_loss(log_shares, targets) + 0.5 * l2 * weight.square().sum()
+        errors = log_shares.exp_().sub_(wanted).div_(len(rows))
+        weight.grad = torch.addmm(weight, errors.T, rows, beta=l2)
+        bias.grad = errors.sum(dim=0)
+        return float(value)
 
-    with torch.enable_grad():
+    with torch.no_grad():
         optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
-    return weight.detach(), bias.detach()
+    return weight, bias

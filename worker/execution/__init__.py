@@ -5,7 +5,7 @@ from typing import Any
 
 from unlearning.progress import ProgressCallback
 from worker.errors import FatalFailure
-from worker.execution import audit, check, reference, trial, unlearn
+from worker.execution import audit, check, pool, reference, trial, unlearn
 from worker.execution.context import Execution
 
 __all__ = ["KINDS", "execute"]
@@ -13,6 +13,7 @@ __all__ = ["KINDS", "execute"]
 KINDS: dict[str, Callable[[Execution], dict[str, Any]]] = {
     "check": check.run,
     "reference": reference.run,
+    "pool": pool.run,
     "unlearn": unlearn.run,
     "audit": audit.run,
     "trial": trial.run,

@@ -2,16 +2,22 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from unlearning.methods import Method, get_method
 from unlearning.problem import Problem
 from worker.errors import UsageFailure
+from worker.execution import pool
 from worker.execution.context import Execution
 
 
 def run(execution: Execution) -> dict[str, Any]:
     """Apply the method to the base model; seconds are of the method's call alone.
+
+    Where the run has a pool, the method is given its predictions and the result says so.
 
     Raises:
         UsageFailure: The method or one of its hyperparameters is unknown.
@@ -26,10 +32,11 @@ def run(execution: Execution) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     metadata = {"role": "candidate", "method": method.name, "seed": str(spec["seed"])}
     execution.save("candidate", candidate, metadata)
+    given = {} if problem.forget_predictions is None else {"targets": "pool"}
     return {
         "artifact": "candidate",
         "seconds": seconds,
-        "method": described(method),
+        "method": described(method) | given,
         "seed": int(spec["seed"]),
     }
 
@@ -64,6 +71,12 @@ def _problem(execution: Execution) -> Problem:
         device=execution.device,
         recipe=execution.recipe,
         build=execution.build,
+        forget_predictions=_targets(execution),
         progress=execution.progress,
         cancel=execution.cancel,
     )
+
+
+def _targets(execution: Execution) -> Tensor | None:
+    path = execution.spec.get("pool")
+    return None if path is None else pool.read_predictions(Path(path))

@@ -46,20 +46,36 @@ def answer(spec: dict[str, Any], claim: Claim, verdict: Verdict) -> dict[str, An
         return {
             "artifact": "candidate",
             "seconds": 1.0,
-            "method": {"name": spec["method"], "version": "1", "hyperparameters": {}},
+            "method": {"name": spec["method"], "version": "1", "hyperparameters": {}}
+            | ({"targets": "pool"} if "pool_key" in spec else {}),
             "seed": spec["seed"],
             "artifacts": _artifacts(["candidate"], f"{claim.job_id}-{claim.attempt}"),
             "environment": ENVIRONMENT,
         }
+    if claim.kind == JobKind.POOL:
+        return pool_answer(spec, claim)
     if claim.kind == JobKind.TRIAL:
         return trial_answer(
             spec, str(verdict(spec["trial_kind"]) if callable(verdict) else verdict)
         )
     decide = verdict if callable(verdict) else lambda _: str(verdict)
     verdicts = {key: decide(key) for key in spec["forget_sets"]}
-    if spec["level"] == "references":
-        return audit_answer(verdicts)
-    return checked_answer({key: value == "PASS" for key, value in verdicts.items()})
+    clean = {key: value == "PASS" for key, value in verdicts.items()}
+    return audit_answer(verdicts) if spec["level"] == "references" else checked_answer(clean)
+
+
+def pool_answer(spec: dict[str, Any], claim: Claim) -> dict[str, Any]:
+    """Return the result of a pool's training."""
+    mean = {"mean": 0.5, "interval": None}
+    counts = {"models": 10, "rounds": 1, "trained_on": 12, "groups": 6, "seed": spec["seed"]}
+    triage = {"n": 1, "memorised": mean, "recognised": mean}
+    return {
+        "pool": counts,
+        "triage": dict.fromkeys(spec["forget_sets"], triage),
+        "seconds": 9.0,
+        "artifacts": _artifacts(["pool"], f"{claim.job_id}-{claim.attempt}"),
+        "environment": ENVIRONMENT,
+    }
 
 
 def checked_answer(clean: dict[str, bool], *scopes: str) -> dict[str, Any]:

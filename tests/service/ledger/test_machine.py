@@ -2,6 +2,7 @@
 
 import uuid
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +24,7 @@ from service.ledger.qualified import outdated
 from service.tables import (
     DeletionRequest,
     Job,
+    JobStatus,
     ModelVersion,
     Qualification,
     QualificationState,
@@ -119,6 +121,63 @@ class Ledger(RuleBasedStateMachine):
         if self._holds(claim):
             self.world.expire(claim.job_id)
 
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def steal(self, data: st.DataObject) -> None:
+        """A lease runs out and another worker is quicker than the sweep; the old one is late."""
+        old = data.draw(st.sampled_from(self.claims))
+        if not self._holds(old):
+            return
+        self.world.expire(old.job_id)
+        claim = self.world.claim(old.job_id, "thief")
+        if claim is None:  # its retry budget is spent: the sweep will say so
+            return
+        assert claim.attempt == old.attempt + 1
+        assert not self.world.finish_late(old)
+        self.taken.add((claim.job_id, claim.attempt))
+        self.claims.append(claim)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        held = self._holds(claim)
+        with self.database.write() as session:
+            answer = ledger.renew(session, claim, 60, {"step": 1, "total": 2})
+        assert (answer == "ok") == held
+        assert answer != "cancel" or self._job(claim).status == JobStatus.CANCELLED
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        """A worker that was told to end gives its job back, and burns no retry."""
+        claim = self._take(data)
+        held, before = self._holds(claim), self._job(claim)
+        with self.database.write() as session:
+            written = ledger.release(session, claim)
+        after = self._job(claim)
+        assert after.failures == before.failures
+        assert not held or (written and after.status == JobStatus.QUEUED)
+        assert held or after.status == before.status
+
+    @precondition(lambda self: self.claims)
+    @rule(verdict=st.sampled_from(VERDICTS), data=st.data())
+    def restart(self, verdict: str, data: st.DataObject) -> None:
+        """The database goes down before the commit: what was written is gone, the claim is not."""
+        claim = data.draw(st.sampled_from(self.claims))
+        before = self._chain()
+        if self._holds(claim):
+            with pytest.raises(ConnectionError):
+                self.world.finish(claim, verdict, commit=False)
+        self.database.close()
+        assert self._chain() == before
+
+    @rule()
+    def lose_messages(self) -> None:
+        """The broker loses what it was sent; the sweep sends it again."""
+        self.world.dispatch()
+        self.world.woken.clear()
+
     @rule()
     def sweep(self) -> None:
         with self.world.database.write() as session:
@@ -149,6 +208,13 @@ class Ledger(RuleBasedStateMachine):
         jobs = {job.id: job for job in self.world.all(Job)}
         training = [row for row in self.world.all(Reference) if row.state == "training"]
         assert all(jobs[row.job_id].status in LIVE for row in training)
+
+    @invariant()
+    def versions_form_a_chain(self) -> None:
+        rows = self.world.all(ModelVersion)
+        promoted = sorted((row for row in rows if row.promoted_at), key=lambda row: row.number)
+        parents = [row.parent_id for row in promoted]
+        assert parents == [None, *(row.id for row in promoted[:-1])]
 
     @invariant()
     def qualifications_agree_with_their_trials(self) -> None:
@@ -191,22 +257,35 @@ class Ledger(RuleBasedStateMachine):
         self.claims.remove(claim)
         return claim
 
-    def _holds(self, claim: Claim) -> bool:
+    def _job(self, claim: Claim) -> Job:
         with self.world.database.read() as session:
-            job = ledger.get_job(session, self.world.caller, claim.job_id)
+            return ledger.get_job(session, self.world.caller, claim.job_id)
+
+    def _chain(self) -> tuple[int, bool]:
+        with self.world.database.read() as session:
+            check = ledger.verify_chain(session, self.world.caller.tenant_id)
+        return check.length, check.ok
+
+    def _holds(self, claim: Claim) -> bool:
+        job = self._job(claim)
         return job.attempt == claim.attempt and job.status == "running"
 
 
-def test_the_ledger_keeps_its_promises_whatever_happens(fresh_sqlite: Fresh) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_ledger_keeps_its_promises_whatever_happens(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    fresh: Fresh = request.getfixturevalue(f"fresh_{kind}")
+
     class Fresher(Ledger):
         def __init__(self) -> None:
-            type(self).database = fresh_sqlite()
+            type(self).database = fresh()
             super().__init__()
 
     run_state_machine_as_test(
         Fresher,
         settings=settings(
-            max_examples=12,
+            max_examples=12 if kind == "sqlite" else 5,
             stateful_step_count=18,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -56,12 +56,13 @@ def rows(num_train: int = NUM_TRAIN, num_holdout: int = NUM_HOLDOUT) -> list[Sam
 
 @dataclass
 class Handed:
-    """What one claimed job was given: its kind, its spec and (sample uri → role)."""
+    """What one claimed job was given: its kind, its spec, and by sample uri its role and group."""
 
     kind: str
     run_id: uuid.UUID | None
     spec: dict[str, Any]
     roles: dict[str, str]
+    groups: dict[str, int | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -204,21 +205,29 @@ class World:
         with self.database.write() as session:
             return ledger.complete(session, claim, {"artifacts": {}}, publish)
 
-    def finish(self, claim: Claim, verdict: Verdict = "PASS") -> bool:
-        """Read the package of a claimed job and complete it with a made-up result."""
+    def finish(self, claim: Claim, verdict: Verdict = "PASS", *, commit: bool = True) -> bool:
+        """Read the package of a claimed job and complete it with a made-up result.
+
+        Raises:
+            ConnectionError: In place of the commit, where there is to be none.
+        """
         with self.database.write() as session:
             package = ledger.build_package(session, claim)
             job = session.get_one(Job, claim.job_id)
             rows = list(package.samples)
             roles = {row.uri: str(row.role) for row in rows}
-            self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles))
+            groups = {row.uri: row.group for row in rows}
+            self.handed.append(Handed(claim.kind, job.run_id, package.spec, roles, groups))
         result = answer(package.spec, claim, verdict)
         if self.copies is not None and "forget_sets" in package.spec:
             places = {row.uri: row.position for row in rows}
             found = {kind: [places[uri] for uri in uris] for kind, uris in self.copies.items()}
             result["near_duplicates"] = dict.fromkeys(package.spec["forget_sets"], found)
         with self.database.write() as session:
-            return ledger.complete(session, claim, result, self._publish)
+            done = ledger.complete(session, claim, result, self._publish)
+            if not commit:
+                raise ConnectionError("the database went down")
+            return done
 
     def fail(self, claim: Claim, kind: Kind = "fatal", code: str = "boom") -> bool:
         """Report a failure of a claimed job."""

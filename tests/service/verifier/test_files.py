@@ -1,8 +1,10 @@
 """The verifier on what lies beside a report: figures, log, page and PDF."""
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from tests.service.verifier.running import (
     check,
     section,
 )
+
+LISTED = datetime(2026, 12, 24, 18, 0, tzinfo=UTC)
 
 
 def test_figures_are_known_by_their_digests(
@@ -102,7 +106,7 @@ def rendered(folder: Path, signer: Signer, figure_bytes: bytes) -> Path:
     report = SignedFile((folder / "report.dsse.json").read_bytes(), {digest: figure_bytes})
     (folder / "report.html").write_text(report.page.html, encoding="utf-8")
     (folder / "report.pdf").write_bytes(report.pdf)
-    (folder / "renderings.dsse.json").write_bytes(sign_renderings(report, signer))
+    (folder / "renderings.dsse.json").write_bytes(sign_renderings(report, signer, LISTED))
     return folder
 
 
@@ -120,18 +124,60 @@ def test_a_page_and_a_pdf_are_known_by_the_signed_list(rendered: Path, capsys: C
         assert (code, "these pages" in section(output, "DOES NOT HOLD")) == (3, True)
 
 
+def test_the_verifier_says_when_the_list_was_signed(rendered: Path, capsys: Captured) -> None:
+    listing = ("--jwks", rendered / "jwks.json", "--renderings", rendered / "renderings.dsse.json")
+    _, output = check(rendered, capsys, *listing, "--html", rendered / "report.html")
+    assert "and listed them on 2026-12-24T18:00:00Z" in section(output, "Holds")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(datetime(2026, 11, 23, 8, 40, tzinfo=UTC), id="before the report was made"),
+        pytest.param(LISTED + timedelta(days=30), id="after the key was retired"),
+    ],
+)
+def test_a_list_of_a_time_at_which_it_cannot_have_been_made_is_refused(
+    rendered: Path, signer: Signer, capsys: Captured, at: datetime
+) -> None:
+    keys = signer.jwks()
+    keys["keys"][0] |= {"nbf": 1_700_000_000, "exp": int(LISTED.timestamp())}
+    (rendered / "jwks.json").write_text(json.dumps(keys))
+    own = SignedFile((rendered / "report.dsse.json").read_bytes(), {})
+    (rendered / "report.html").write_text(own.page.html, encoding="utf-8")
+    listing = rendered / "renderings.dsse.json"
+    arguments = ("--jwks", rendered / "jwks.json", "--html", rendered / "report.html")
+    for moment, holds in ((LISTED, True), (at, False)):
+        listing.write_bytes(sign_renderings(own, signer, moment))
+        code, output = check(rendered, capsys, *arguments, "--renderings", listing)
+        assert (code == verify.HOLDS) is holds
+        assert ("these pages" in section(output, "DOES NOT HOLD")) is not holds
+
+
+def test_a_list_of_a_service_that_wrote_no_date_still_holds(
+    rendered: Path, signer: Signer, capsys: Captured
+) -> None:
+    listing = rendered / "renderings.dsse.json"
+    statement = json.loads(base64.b64decode(json.loads(listing.read_bytes())["payload"]))
+    del statement["predicate"]["listed_at"]
+    listing.write_bytes(signer.sign(commitment.canonical_json(statement)))
+    arguments = ("--jwks", rendered / "jwks.json", "--html", rendered / "report.html")
+    code, output = check(rendered, capsys, *arguments, "--renderings", listing)
+    assert (code, "on no date" in section(output, "Holds")) == (verify.HOLDS, True)
+
+
 def test_a_list_of_another_report_or_signer_is_refused(
     rendered: Path, context: ReportContext, signer: Signer, tmp_path: Path, capsys: Captured
 ) -> None:
     listing = rendered / "renderings.dsse.json"
     arguments = ("--jwks", rendered / "jwks.json", "--html", rendered / "report.html")
     other = SignedFile(publish(replace(context, verdict="FAIL"), signer).envelope, {})
-    listing.write_bytes(sign_renderings(other, signer))
+    listing.write_bytes(sign_renderings(other, signer, LISTED))
     code, _ = check(rendered, capsys, *arguments, "--renderings", listing)
     assert code == verify.CHECK_FAILED
     stranger = load_signer(tmp_path / "stranger.pem", create=True)
     own = SignedFile((rendered / "report.dsse.json").read_bytes(), {})
-    listing.write_bytes(sign_renderings(own, stranger))
+    listing.write_bytes(sign_renderings(own, stranger, LISTED))
     code, _ = check(rendered, capsys, *arguments, "--renderings", listing)
     assert code == verify.UNKNOWN_KEY
     code, _ = check(rendered, capsys, *arguments, "--renderings", rendered / "report.dsse.json")

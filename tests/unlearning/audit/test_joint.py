@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.covariance import ledoit_wolf
 
-from unlearning.audit.joint import SD_FLOOR, distance, joint_test, shrunk_covariance
+from unlearning.audit.joint import SD_FLOOR, distances, joint_test, shrunk_covariance
 
 N, DIMS = 19, 8
 
@@ -40,6 +40,32 @@ def test_the_shrunk_covariance_is_that_of_scikit_learn(kind: str, rows: int) -> 
     sample = _draw(kind, rows, np.random.default_rng(8))
     expected, _ = ledoit_wolf(sample, assume_centered=True)
     np.testing.assert_allclose(shrunk_covariance(sample), expected, rtol=1e-9)
+
+
+def _slow_distance(x: np.ndarray, others: np.ndarray) -> float:
+    """One model against the others, by scikit-learn's covariance and an inverse."""
+    spread = others.std(axis=0, ddof=1)
+    scale = np.maximum(spread, SD_FLOOR)
+    covariance, _ = ledoit_wolf((others - others.mean(axis=0)) / scale, assume_centered=True)
+    covariance += np.diag(1e-6 + 1 - (spread / scale) ** 2)
+    deviation = (x - others.mean(axis=0)) / scale
+    return float(np.sqrt(deviation @ np.linalg.inv(covariance) @ deviation))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "heavy-tailed", "skewed", "rounded"])
+def test_distances_of_all_models_at_once_are_those_of_each_alone(kind: str) -> None:
+    pool = _draw(kind, N + 1, np.random.default_rng(9))
+    pool[:, 1] = 0.5  # a dimension without spread
+    others = np.stack([np.delete(pool, index, axis=0) for index in range(len(pool))])
+    together = distances(pool, others)
+    expected = [_slow_distance(x, rest) for x, rest in zip(pool, others, strict=True)]
+    np.testing.assert_allclose(together, expected, rtol=1e-9)
+
+
+def test_without_any_spread_distances_are_counted_in_floors() -> None:
+    others = np.zeros((2, N, 3))
+    found = distances(np.array([[0.0, 0, 0], [SD_FLOOR, 0, 0]]), others)
+    np.testing.assert_allclose(found, [0, 1], rtol=1e-5)
 
 
 def test_a_shifted_candidate_is_rejected() -> None:
@@ -76,7 +102,7 @@ def test_a_dimension_without_spread_is_measured_in_floors() -> None:
     references = np.random.default_rng(6).normal(size=(N, 2))
     references[:, 1] = 0.5
     centre = np.array([references[:, 0].mean(), 0.5 + 10 * SD_FLOOR])
-    assert distance(centre, references) == pytest.approx(10, rel=0.2)
+    assert distances(centre, references) == pytest.approx(10, rel=0.2)
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,7 +9,7 @@ import torch
 from unlearning.audit import Policy
 from unlearning.calibration import Bench, Draw, DrawPlan, digits, run_draw
 from unlearning.calibration.disguises import ascended, cooled, forgotten_logit_lowered
-from unlearning.calibration.draws import NUM_ASKED, NUM_WRONG
+from unlearning.calibration.requests import NUM_ASKED, NUM_WRONG
 from unlearning.calibration.suspects import RETRAINED, SUSPECTS
 from unlearning.data import TensorImages
 from unlearning.features import extract

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional
 
 from unlearning.errors import NotComputable
 from unlearning.metrics.accuracy import accuracy
@@ -31,6 +32,17 @@ def test_the_probe_is_the_convex_optimum_that_scikit_learn_finds() -> None:
     slow.fit(features.double().numpy(), labels.numpy())
     expected = torch.from_numpy(slow.predict_proba(features.double().numpy()))
     assert torch.allclose(torch.softmax(probe(features), dim=1), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("l2", [1e-3, 1e-1])
+def test_the_probe_is_a_stationary_point_by_automatic_differentiation(l2: float) -> None:
+    features, labels = labelled()
+    probe = fit_probe(features, labels, CLASSES, l2=l2)
+    weight, bias = (part.clone().requires_grad_() for part in (probe.weight, probe.bias))
+    logits = features.double() @ weight.T + bias
+    loss = functional.cross_entropy(logits, labels) + 0.5 * l2 * weight.square().sum()
+    for gradient in torch.autograd.grad(loss, (weight, bias)):
+        assert gradient.abs().max() < 1e-4  # the tolerance of the fit, features off centre by 3
 
 
 @settings(max_examples=10, deadline=None)

@@ -143,6 +143,20 @@ def test_what_could_not_be_measured_is_left_out() -> None:
     ]
 
 
+def test_without_references_the_plane_shows_the_two_models_that_there_are() -> None:
+    alone = result()
+    del alone["curves"]["projection"]["reference"]
+    whole, figure = (
+        next(f for f in draw_all(drawn, 0.33) if f.name == "projection")
+        for drawn in (result(), alone)
+    )
+    assert {row[0] for row in whole.rows} - {row[0] for row in figure.rows} == {"reference"}
+    assert figure.rows == whole.rows[: len(figure.rows)]
+    assert "reference" not in figure.alt
+    panels = [drawn.svg.count(b'<g id="axes_') for drawn in (whole, figure)]
+    assert panels == [3, 2]
+
+
 @pytest.mark.parametrize("hole", ["original", "interval", "references", "candidate"])
 def test_a_metric_with_a_hole_still_has_its_row(hole: str) -> None:
     holed = result()

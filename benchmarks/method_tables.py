@@ -1,0 +1,112 @@
+"""The rows of the tables of methods: what is run, with which hyper-parameters."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from unlearning.methods import METHODS as METHOD_TYPES
+
+TUNED: Final = Path(__file__).parent / "results" / "tuned.json"
+"""Hyper-parameters found by `benchmarks.tuning` under one budget for all methods."""
+CLASS: Final = ("class",)
+INSTANCE: Final = ("instance",)
+BOTH: Final = ("class", "instance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: a method, or a control that is no method."""
+
+    name: str
+    """A method's name, or `control:` and a control's."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    scopes: tuple[str, ...] = BOTH
+    pool: bool = False
+    """Whether a K-fold pool supplies the targets of single samples."""
+
+
+def tuned_rows(path: Path = TUNED) -> dict[str, Row]:
+    """Return a row for each method that was tuned; none where no tuning was done."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text())
+    return {
+        f"{name}, tuned": Row(
+            name=name,
+            hyperparameters=entry["hyperparameters"],
+            scopes=CLASS if METHOD_TYPES[name].scopes == CLASS else BOTH,
+        )
+        for name, entry in found.items()
+    }
+
+
+_DR: Final = "distilled_recovery"
+_CHEAP: Final = {"keep": 0.6, "schedule": "one_cycle", "epochs": 8, "instance_epochs": 8}
+_FRESH: Final = {"perturb": "fresh", "schedule": "one_cycle"}
+
+METHODS: Final[dict[str, Row]] = {
+    "retrain": Row(name="retrain"),
+    "muda": Row(name="muda"),
+    "muda, pool targets": Row(name="muda", scopes=INSTANCE, pool=True),
+    "muda, plain": Row(
+        name="muda",
+        hyperparameters={
+            "beta": 0.0,
+            "keep": 1.0,
+            "restart_last_stage": False,
+            "schedule": "falling",
+            "epochs": 2,
+            "tail_epochs": 4,
+            "distillation": True,
+        },
+    ),
+    "distilled_recovery": Row(name=_DR),
+    "distilled_recovery, all fresh": Row(name=_DR, hyperparameters=_FRESH),
+    "distilled_recovery, short": Row(name=_DR, hyperparameters=_CHEAP),
+    "distilled_recovery, short, all fresh + teacher": Row(
+        name=_DR,
+        hyperparameters={**_CHEAP, "perturb": "fresh", "distillation": True},
+        scopes=CLASS,
+    ),
+    "finetune": Row(name="finetune"),
+    "random_labels": Row(name="random_labels"),
+    "control: hidden head": Row(name="control:hidden_head", scopes=CLASS),
+    "control: head masked": Row(name="control:head_masked", scopes=CLASS),
+    **tuned_rows(),
+}
+
+ABLATION: Final[dict[str, Row]] = {
+    "retrain": Row(name="retrain"),
+    "muda": Row(name="muda"),
+    "without alignment": Row(name="muda", hyperparameters={"alpha": 0.0}),
+    "without energy": Row(name="muda", hyperparameters={"beta": 0.0}),
+    "without both": Row(name="muda", hyperparameters={"alpha": 0.0, "beta": 0.0}),
+    "recovery alone": Row(
+        name=_DR,
+        hyperparameters={"keep": 0.6, "schedule": "one_cycle", "epochs": 7, "instance_epochs": 7},
+    ),
+    "with distillation": Row(name="muda", hyperparameters={"distillation": True}, scopes=CLASS),
+    "alternating by batch": Row(name="muda", hyperparameters={"alternate": "batch"}),
+    "forgetting to the end": Row(name="muda", hyperparameters={"epochs": 6, "tail_epochs": 0}),
+    "rate only falling": Row(name="muda", hyperparameters={"schedule": "falling"}),
+    "old weights kept": Row(name="muda", hyperparameters={"keep": 1.0}),
+    "old last stage kept": Row(name="muda", hyperparameters={"restart_last_stage": False}),
+    "with validation and roll-back": Row(name="muda", hyperparameters={"validation_share": 0.05}),
+}
+
+SECOND_RUNG: Final[dict[str, Row]] = {
+    label: METHODS[label]
+    for label in (
+        "retrain",
+        "distilled_recovery, short",
+        "distilled_recovery, short, all fresh + teacher",
+    )
+} | {
+    "distilled_recovery, shortest": Row(
+        name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "epochs": 2}
+    )
+}
+
+TABLES: Final = {"methods": METHODS, "ablation": ABLATION, "second-rung": SECOND_RUNG}
