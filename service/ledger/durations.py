@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from service.ledger.orders import RETRAIN, Rung
-from service.ledger.rungs import method_of, spelled
+from service.ledger.orders import POOLED, RETRAIN, Rung
+from service.ledger.rungs import method_of, methods_of, spelled
 from service.tables import Job, JobKind, JobStatus, Reference
 
 NEWEST = 5  # jobs of a kind that speak for the next; the longest of them counts
@@ -16,20 +16,30 @@ NEWEST = 5  # jobs of a kind that speak for the next; the longest of them counts
 
 @dataclass(frozen=True)
 class Durations:
-    """Seconds of a model's jobs: unlearning by rung, one audit, one reference; null: none yet."""
+    """Seconds of a model's jobs: unlearning by rung, one audit, one reference; null: none yet.
+
+    `pool` is 0 where none was made yet, for most requests that want one need none.
+    """
 
     unlearning: dict[str, float]
     audit: float | None
     reference: float | None
+    pool: float = 0.0
 
     def climb(
-        self, ladder: Sequence[Rung], start: int, references: Sequence[int], looks: int
+        self,
+        ladder: Sequence[Rung],
+        start: int,
+        references: Sequence[int],
+        looks: int,
+        *,
+        pool: bool = False,
     ) -> float | None:
         """Return what a climb from a rung to the top may take, null where nothing tells.
 
         Every rung is taken to fail at each of its `looks`, and jobs to follow one another. A rung
         that never ran counts as a retraining. `references` are the numbers of the first look and
-        of the last: retraining is looked at once.
+        of the last: retraining is looked at once. `pool`: whether methods that can use one get one.
         """
         retrain = self.unlearning.get(RETRAIN, self.reference)
         costs = [self.unlearning.get(spelled(rung), retrain) for rung in ladder[start:]]
@@ -41,7 +51,8 @@ class Durations:
         if count and self.reference is None:
             return None
         audits = approximate * looks + (len(costs) - approximate)
-        return sum(known) + audits * self.audit + count * (self.reference or 0.0)
+        pooled = self.pool if pool and set(POOLED) & set(methods_of(ladder[start:])) else 0.0
+        return sum(known) + audits * self.audit + count * (self.reference or 0.0) + pooled
 
 
 def durations(session: Session, model_id: uuid.UUID) -> Durations:
@@ -55,8 +66,9 @@ def durations(session: Session, model_id: uuid.UUID) -> Durations:
     references = [seconds for seconds in session.scalars(trained) if seconds is not None]
     return Durations(
         unlearning=_unlearning(session, model_id),
-        audit=max((_seconds(job) for job in _newest(session, model_id)), default=None),
+        audit=max(_newest(session, model_id, JobKind.AUDIT), default=None),
         reference=max(references, default=None),
+        pool=max(_newest(session, model_id, JobKind.POOL), default=0.0),
     )
 
 
@@ -71,10 +83,11 @@ def _unlearning(session: Session, model_id: uuid.UUID) -> dict[str, float]:
     return {key: max(times[:NEWEST]) for key, times in found.items()}
 
 
-def _newest(session: Session, model_id: uuid.UUID) -> list[Job]:
-    """Return the newest audits of runs; those of foreign weights tell nothing of a ladder."""
-    query = _completed(model_id).where(Job.kind == JobKind.AUDIT, Job.run_id.is_not(None))
-    return list(session.scalars(query.order_by(Job.finished_at.desc()).limit(NEWEST)))
+def _newest(session: Session, model_id: uuid.UUID, kind: JobKind) -> list[float]:
+    """Return what the newest jobs of runs took; audits of foreign weights tell nothing of one."""
+    query = _completed(model_id).where(Job.kind == kind, Job.run_id.is_not(None))
+    jobs = session.scalars(query.order_by(Job.finished_at.desc()).limit(NEWEST))
+    return [_seconds(job) for job in jobs]
 
 
 def _completed(model_id: uuid.UUID) -> Select[Job]:

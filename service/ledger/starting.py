@@ -126,7 +126,8 @@ def _in_time(
 
     def climb(rung: int) -> float | None:
         counts = looks if audited else [0]
-        return history.climb(ladder, rung, counts, len(looks) if audited else 1)
+        asked = len(looks) if audited else 1
+        return history.climb(ladder, rung, counts, asked, pool=terms.request.pool)
 
     top = len(ladder) - 1
     needed = climb(lowest)

@@ -28,7 +28,7 @@ def test_hyperparameters_reach_the_worker_the_tries_and_the_report(world: World)
 
 def test_only_requests_with_the_same_hyperparameters_share_a_run(world: World) -> None:
     world.request("s0")
-    ladders = [["muda"], [_rung(alpha=1)], [_rung(alpha=2)], [_rung(alpha=2.0, beta=3)]]
+    ladders = [["muda"], [_rung(alpha=3)], [_rung(alpha=2)], [_rung(alpha=2.0, beta=3)]]
     waiting = [world.request(f"s{n}", ladder=ladder) for n, ladder in enumerate(ladders, 1)]
     world.work()
     runs = [world.run_of(key).id for key in waiting]
@@ -40,7 +40,7 @@ def test_only_requests_with_the_same_hyperparameters_share_a_run(world: World) -
 def test_other_hyperparameters_give_another_seed_and_defaults_spelled_out_do_not(
     world: World,
 ) -> None:
-    for given in ({}, {"alpha": 1}, {"alpha": 2}):
+    for given in ({}, {"alpha": 3}, {"alpha": 2}):
         world.request("s0", ladder=[_rung(**given)])
         world.work("FAIL")
     seeds = [spec["seed"] for spec in _specs(world)]

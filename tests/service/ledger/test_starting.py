@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from service.ledger import Rung
 from service.ledger import requests as opening
-from service.ledger.durations import Durations
-from service.tables import AuditEvent, ModelVersion
+from service.ledger.durations import Durations, durations
+from service.tables import AuditEvent, Job, JobKind, ModelVersion
 from tests.service.ledger.world import World
 
 
@@ -180,6 +181,17 @@ def test_the_first_deadline_of_a_group_counts(
     assert _tried(world, patient) == ["retrain"]
 
 
+def test_the_time_of_earlier_pools_counts_where_one_is_wanted(world: World) -> None:
+    world.request("s0", pool=True)
+    world.work()
+    with world.database.read() as session:
+        [job] = session.scalars(select(Job).where(Job.kind == JobKind.POOL))
+        assert job.started_at is not None
+        assert job.finished_at is not None
+        took = (job.finished_at - job.started_at).total_seconds()
+        assert durations(session, world.model_id).pool == took > 0
+
+
 LADDER: list[Rung] = [
     "muda",
     {"method": "distilled_recovery", "hyperparameters": {"epochs": 3}},
@@ -195,6 +207,13 @@ def test_a_climb_costs_all_rungs_above_every_audit_and_the_references() -> None:
     assert known.climb(LADDER, 1, [19, 39], 2) == whole - 10 - 2 * 5
     assert known.climb(LADDER, 2, [19, 39], 2) == 100 + 5 + 19 * 90
     assert known.climb(LADDER, 1, [0], 1) == 20 + 100 + 2 * 5
+
+
+def test_a_climb_counts_the_pool_that_a_rung_may_wait_for() -> None:
+    known = Durations(unlearning={}, audit=5.0, reference=90.0, pool=300.0)
+    costs = [known.climb(LADDER, rung, [19], 1) or 0 for rung in (0, 1)]
+    assert known.climb(LADDER, 0, [19], 1, pool=True) == costs[0] + 300
+    assert known.climb(LADDER, 1, [19], 1, pool=True) == costs[1], "the rungs left use none"
 
 
 def test_a_rung_that_never_ran_counts_as_a_retraining() -> None:
