@@ -5,7 +5,7 @@ SEED ?= 0
 FAULTS ?= 200
 BIN = $(VENV)/bin
 
-.PHONY: chaos demo test check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
+.PHONY: chaos demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+compose-check: $(VENV)/.installed  ## docker compose on a real engine: start, kill every container, restore a backup
+	$(BIN)/python -m deploy.compose_check --seed $(SEED)
 
 bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
 	$(BIN)/python -m benchmarks.calibration

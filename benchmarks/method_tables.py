@@ -43,12 +43,20 @@ def tuned_rows(path: Path = TUNED) -> dict[str, Row]:
 
 
 _DR: Final = "distilled_recovery"
-_CHEAP: Final = {"keep": 0.6, "schedule": "one_cycle", "epochs": 8, "instance_epochs": 8}
+_CHEAP: Final = {
+    "keep": 0.6,
+    "schedule": "one_cycle",
+    "relative_epochs": 0.32,
+    "instance_relative_epochs": 0.32,
+}
 _FRESH: Final = {"perturb": "fresh", "schedule": "one_cycle"}
 
 METHODS: Final[dict[str, Row]] = {
     "retrain": Row(name="retrain"),
     "muda": Row(name="muda"),
+    "muda, an epoch less": Row(
+        name="muda", hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.28}
+    ),
     "muda, pool targets": Row(name="muda", scopes=INSTANCE, pool=True),
     "muda, plain": Row(
         name="muda",
@@ -58,7 +66,7 @@ METHODS: Final[dict[str, Row]] = {
             "restart_last_stage": False,
             "schedule": "falling",
             "epochs": 2,
-            "tail_epochs": 4,
+            "relative_tail_epochs": 0.16,
             "distillation": True,
         },
     ),
@@ -85,11 +93,13 @@ ABLATION: Final[dict[str, Row]] = {
     "without both": Row(name="muda", hyperparameters={"alpha": 0.0, "beta": 0.0}),
     "recovery alone": Row(
         name=_DR,
-        hyperparameters={"keep": 0.6, "schedule": "one_cycle", "epochs": 7, "instance_epochs": 7},
+        hyperparameters={**_CHEAP, "keep": 0.5},
     ),
     "with distillation": Row(name="muda", hyperparameters={"distillation": True}, scopes=CLASS),
     "alternating by batch": Row(name="muda", hyperparameters={"alternate": "batch"}),
-    "forgetting to the end": Row(name="muda", hyperparameters={"epochs": 6, "tail_epochs": 0}),
+    "forgetting to the end": Row(
+        name="muda", hyperparameters={"epochs": 6, "relative_tail_epochs": 0.0}
+    ),
     "rate only falling": Row(name="muda", hyperparameters={"schedule": "falling"}),
     "old weights kept": Row(name="muda", hyperparameters={"keep": 1.0}),
     "old last stage kept": Row(name="muda", hyperparameters={"restart_last_stage": False}),
@@ -105,8 +115,23 @@ SECOND_RUNG: Final[dict[str, Row]] = {
     )
 } | {
     "distilled_recovery, shortest": Row(
-        name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "epochs": 2}
+        name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "relative_epochs": 0.1}
     )
 }
 
-TABLES: Final = {"methods": METHODS, "ablation": ABLATION, "second-rung": SECOND_RUNG}
+LARGER: Final[dict[str, Row]] = {
+    **{label: row for label, row in METHODS.items() if label not in {"finetune", "random_labels"}},
+    **SECOND_RUNG,
+    "muda, cheap": Row(
+        name="muda",
+        hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.08, "retain_fraction": 0.8},
+    ),
+}
+
+TABLES: Final = {
+    "methods": METHODS,
+    "ablation": ABLATION,
+    "second-rung": SECOND_RUNG,
+    "larger": LARGER,
+}
+"""Rows by name: `larger` for data sets whose recipes have few epochs."""

@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.da import processor
-from benchmarks.draw_log import complete
+from benchmarks.draw_log import Entry, complete
 from benchmarks.method_runs import BENCHES, Job, Place, described, prepare, run_job
-from benchmarks.method_tables import TABLES
+from benchmarks.method_tables import TABLES, Row
 from benchmarks.method_words import print_table, summarise
 from unlearning.audit import Policy
 from unlearning.audit.measurement import METRICS_VERSION
@@ -45,19 +45,19 @@ MEMORISED = {"digits": 20}
 def plans(bench: str, classes: list[int], kinds: list[Kind]) -> list[DrawPlan]:
     """List the draws: one for each class, one for each other request, each with its own split."""
 
-    def plan(number: int, **asked: object) -> DrawPlan:
-        seed = FIRST_SEED + number
+    def plan(place: int, **asked: object) -> DrawPlan:
+        seed = FIRST_SEED + place
         return DrawPlan(bench=bench, seed=seed, originals=1, retrained=0, **asked)  # type: ignore[arg-type]
 
     whole = [plan(label, scope="class", label=label) for label in classes]
     single = [
         plan(
-            len(BENCHES) * 100 + number,
+            100 + place,
             scope="instance",
             kind=kind,
             **({"number": MEMORISED.get(bench, 200)} if kind == "memorised" else {}),
         )
-        for number, kind in enumerate(kinds)
+        for place, kind in enumerate(kinds)
     ]
     return whole + single
 
@@ -67,34 +67,43 @@ def main() -> int:
     arguments = _parse()
     output: Path = arguments.output or RESULTS / f"{_stem(arguments)}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
+    draws = plans(arguments.bench, arguments.classes, arguments.requests)
+    labels = TABLES[arguments.table]
     place = Place(
         weights=arguments.weights,
         data=arguments.data,
         device=arguments.device,
         seeds=arguments.seeds,
     )
-    draws = plans(arguments.bench, arguments.classes, arguments.requests)
-    labels = TABLES[arguments.table]
-    jobs = [
-        Job(plan=plan, label=label, row=row)
-        for plan in draws
-        for label, row in labels.items()
-        if plan.scope in row.scopes
-    ]
     prepare(draws, place, workers=arguments.workers)
+    entries = complete(
+        [
+            Job(plan=plan, label=label, row=row)
+            for plan in draws
+            for label, row in labels.items()
+            if plan.scope in row.scopes
+        ],
+        partial(run_job, place=place),
+        output.with_suffix(".jsonl"),
+        workers=arguments.workers,
+        identity=_identity(place),
+    )
+    report = _report(labels, place, [row for entry in entries for row in entry["rows"]])
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    print_table(report["summary"])
+    return 0
+
+
+def _identity(place: Place) -> Entry:
+    """Return what every entry depends on besides its draw and method."""
+    digest = Policy.standard().digest()
+    kept = {"policy": digest, "metrics": METRICS_VERSION}
+    return {**kept, "seeds": place.seeds, "device": place.device}
+
+
+def _report(labels: dict[str, Row], place: Place, rows: list[Entry]) -> Entry:
     policy = Policy.standard()
-    identity = {
-        "policy": policy.digest(),
-        "metrics": METRICS_VERSION,
-        "seeds": place.seeds,
-        "device": place.device,
-    }
-    log = output.with_suffix(".jsonl")
-    run = partial(run_job, place=place)
-    entries = complete(jobs, run, log, workers=arguments.workers, identity=identity)
-    rows = [row for entry in entries for row in entry["rows"]]
-    summary = summarise(rows)
-    report = {
+    return {
         "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest()},
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "torch": torch.__version__,
@@ -102,16 +111,13 @@ def main() -> int:
         "processor": processor(),
         "device": place.device,
         "methods": {label: described(row) for label, row in labels.items()},
-        "summary": summary,
+        "summary": summarise(rows),
         "rows": rows,
     }
-    output.write_text(json.dumps(report, indent=1) + "\n")
-    print_table(summary)
-    return 0
 
 
 def _stem(arguments: argparse.Namespace) -> str:
-    parts = [arguments.table] if arguments.table != "methods" else ["methods"]
+    parts = ["methods" if arguments.table == "larger" else arguments.table]
     return "-".join(parts + ([arguments.bench] if arguments.bench != "digits" else []))
 
 

@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     home: Path = Path(".expunge")
     mode: Literal["embedded", "production"] = "embedded"
     database_url: str = ""
+    database_password_file: Path | None = None
     broker_url: str = "filesystem://"
     storage_url: str = ""
     data_roots: list[Path] = Field(default_factory=list)
@@ -26,6 +27,7 @@ class Settings(BaseSettings):
     pepper_file: Path = Path()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    pulse_file: Path | None = None
     lease_s: float = Field(default=30, gt=0)
     sweep_interval_s: float = Field(default=5, gt=0)
     dispatch_interval_s: float = Field(default=0.2, gt=0)
@@ -57,6 +59,8 @@ class Settings(BaseSettings):
         """Make `home` absolute and derive every path that was left out from it."""
         self.home = self.home.expanduser().resolve()
         self.database_url = self.database_url or f"sqlite:///{self.home / 'expunge.db'}"
+        if self.database_password_file is not None:
+            self.database_url = _with_password(self.database_url, self.database_password_file)
         self.storage_url = self.storage_url or f"file://{self.home / 'storage'}"
         self.data_roots = [root.expanduser().resolve() for root in self.data_roots]
         self.data_roots = self.data_roots or [self.home / "data"]
@@ -87,6 +91,28 @@ class Settings(BaseSettings):
     def cache_root(self) -> Path:
         """Folder of the caches that a worker keeps on this machine, one folder per cache key."""
         return self.home / "cache"
+
+
+def _with_password(url: str, file: Path) -> str:
+    """Return the URL with the password that a file holds, escaped as a URL wants it.
+
+    Raises:
+        ValueError: The URL has one already, or names nobody; the file is missing or empty.
+    """
+    from sqlalchemy import make_url
+
+    made = make_url(url)
+    if made.password is not None or not made.username:
+        raise ValueError(
+            "EXPUNGE_DATABASE_PASSWORD_FILE needs a database URL with a user and without a password"
+        )
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"the database password cannot be read: {error}") from error
+    if not password:
+        raise ValueError(f"{file} holds no database password")
+    return made.set(password=password).render_as_string(hide_password=False)
 
 
 def get_settings() -> Settings:

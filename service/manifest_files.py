@@ -32,7 +32,7 @@ def resolve_uri(uri: str, roots: Sequence[Path]) -> Path:
 
     Raises:
         PathLeavesRoot: It lies outside every root, or is no file URL.
-        FileMissing: There is nothing.
+        FileMissing: There is nothing, or nothing that this process may read.
     """
     parts = urlsplit(uri)
     if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"} or "\0" in uri:
@@ -45,7 +45,7 @@ def resolve_uri(uri: str, roots: Sequence[Path]) -> Path:
     if not inside:
         raise PathLeavesRoot("The path lies outside the data roots.")
     for candidate in inside:
-        if candidate.exists():
+        if os.access(candidate, os.R_OK):
             return candidate
     raise FileMissing("There is no such file.")
 

@@ -125,7 +125,7 @@ def _resolve(uri: str, data_roots: Sequence[Path], pointer: str) -> Path:
         detail = f"{error} Put it under one of the server's data roots (EXPUNGE_DATA_ROOTS)."
         raise ManifestRejected("path_outside_roots", detail, [_error(pointer, detail)]) from error
     except FileMissing as error:
-        detail = "There is no such file or folder under the data roots."
+        detail = "There is no such file or folder that can be read under the data roots."
         raise ManifestRejected("manifest_not_found", detail, [_error(pointer, detail)]) from error
 
 

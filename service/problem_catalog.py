@@ -167,7 +167,9 @@ CATALOG: dict[str, Problem] = {
     ),
     "manifest_empty": Problem(422, "The manifest lists no sample", "Add rows to the manifest."),
     "manifest_not_found": Problem(
-        422, "There is no such manifest", "Check the path and that it lies under a data root."
+        422,
+        "There is no such manifest",
+        "Check the path, that it lies under a data root, and that the server may read it.",
     ),
     "manifest_rows_invalid": Problem(
         422, "Rows of the manifest are faulty", "`counts` says how many by kind. " + _SEE_POINTERS
@@ -244,7 +246,9 @@ CATALOG: dict[str, Problem] = {
     "weights_mismatch": Problem(None, "The weights do not fit", _CHECK_WEIGHTS),
     "weights_not_finite": Problem(None, "The weights hold NaN or infinities", _CHECK_WEIGHTS),
     "weights_not_found": Problem(
-        422, "There is no such weights file", "Check the path and that it lies under a data root."
+        422,
+        "There is no such weights file",
+        "Check the path, that it lies under a data root, and that the server may read it.",
     ),
     "weights_not_safetensors": Problem(
         422,

@@ -88,7 +88,7 @@ def _store(storage: Storage, path: Path, expected: str | None) -> StoredWeights:
 
 
 def _not_found() -> Unprocessable:
-    detail = "There is no such weights file under the data roots."
+    detail = "There is no such weights file that can be read under the data roots."
     return Unprocessable("weights_not_found", detail, [_place(detail)])
 
 

@@ -62,6 +62,10 @@ class Recipe:
         check_names(cls, values)
         return cls(**values)  # type: ignore[arg-type]  # types are checked in __post_init__
 
+    def epochs_of(self, share: float) -> int:
+        """Return the number of epochs that are a share of the recipe's, one at least."""
+        return max(1, round(share * self.epochs))
+
     def to_dict(self) -> dict[str, int | float | bool | str]:
         """Return the settings as JSON values."""
         return asdict(self)

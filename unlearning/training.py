@@ -154,7 +154,6 @@ def train(
     total = sum(len(split(len(walk.images), recipe.batch_size)) for e in epochs for walk in e.walks)
     stepper = _Stepper(model, recipe, total, schedule, device)
     model.to(memory_format=torch.channels_last)
-    taken = 0
     with seeded(derive_seed(seed, "dropout"), device):
         for number, epoch in enumerate(epochs):
             if epoch.prepare is not None:
@@ -164,9 +163,7 @@ def train(
                     cancel.raise_if_cancelled()
                 if walk.active is None or walk.active():
                     stepper.step(walk, batch)
-                else:
-                    stepper.taken += 1
-                taken += 1
+                stepper.taken = taken = stepper.taken + 1
                 if taken % REPORT_EVERY == 0 or taken == total:
                     progress(Progress(phase, taken, total, f"epoch {number + 1} of {len(epochs)}"))
         stepper.check()
@@ -273,7 +270,6 @@ class _Stepper:
         lr = self.recipe.peak_lr * walk.relative_lr * self.factor(self.taken, self.total)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-        self.taken += 1
 
     def check(self) -> None:
         """Raise NonFiniteLoss when a step had to be skipped."""

@@ -11,12 +11,19 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    heartbeat_sent,
+    setup_logging,
+    worker_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from service.broker import configure
 from service.config import Settings, get_settings
 from service.logs import configure_logging
 from service.methods import clashing_plugins
+from service.pulse import beat
 from service.signing import SigningKeyError
 from worker.runtime import Runtime
 
@@ -60,6 +67,13 @@ def _open(**_: Any) -> None:  # noqa: ANN401
         sys.exit(f"This worker cannot sign reports. {error}")
     _hide_memory()
     structlog.get_logger("worker").info("worker started", owner=current_runtime().owner)
+
+
+@heartbeat_sent.connect
+def _beat(**_: Any) -> None:  # noqa: ANN401
+    """Show every two seconds that the consumer lives and is connected to the broker."""
+    for runtime in _runtimes:
+        beat(runtime.settings.pulse_file)
 
 
 @worker_shutting_down.connect

@@ -21,6 +21,7 @@ from service.database import Database
 from service.embedded import Watched, Watcher
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
+from service.pulse import beat
 from service.storage import Storage
 from service.webhooks import Courier
 
@@ -99,6 +100,7 @@ class Sweeper:
         """Repeat each duty at its own interval; a failure is logged and tried again.
 
         Collecting lists the whole storage, so it has a thread of its own and holds up no wake-up.
+        The pulse beats while none of the other duties is failing.
         """
         duties = {
             self.dispatch: self._settings.dispatch_interval_s,
@@ -106,27 +108,34 @@ class Sweeper:
             self.purge: PURGE_INTERVAL_S,
         }
         slow = {self.collect: min(COLLECT_INTERVAL_S, self._settings.orphan_age_s / 4)}
-        collecting = threading.Thread(target=self._repeat, args=(slow, stop), daemon=True)
+        collecting = threading.Thread(target=self._repeat, args=(slow, stop, None), daemon=True)
         with closing(self._database):
             collecting.start()
-            self._repeat(duties, stop)
+            self._repeat(duties, stop, self._settings.pulse_file)
             collecting.join(END_TIMEOUT_S)
 
-    def _repeat(self, duties: dict[Callable[[], None], float], stop: threading.Event) -> None:
-        due = dict.fromkeys(duties, 0.0)
+    def _repeat(
+        self, duties: dict[Callable[[], None], float], stop: threading.Event, pulse: Path | None
+    ) -> None:
+        due, failing = dict.fromkeys(duties, 0.0), set[Callable[[], None]]()
         while not stop.is_set():
             for duty, interval in duties.items():
                 if time.monotonic() >= due[duty]:
-                    self._try(duty)
+                    failing = failing - {duty} if self._try(duty) else failing | {duty}
                     due[duty] = time.monotonic() + interval
+            if not failing:
+                beat(pulse)
             stop.wait(max(0.0, min(due.values()) - time.monotonic()))
 
-    def _try(self, duty: Callable[[], None]) -> None:
+    def _try(self, duty: Callable[[], None]) -> bool:
+        """Do a duty; say whether it was done."""
         try:
             duty()
         except Exception as error:  # noqa: BLE001 - what is away for a while must not end the loop
             reason = str(error).partition("\n")[0][:300]  # the statement's values stay out of logs
             _log.error("duty failed", duty=duty.__name__, error=type(error).__name__, reason=reason)
+            return False
+        return True
 
     def dispatch(self) -> None:
         """Send what the outbox holds."""

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.config import Settings, get_settings
+from service.database import Database
 from service.storage import Storage
 
 
@@ -45,3 +46,35 @@ def test_the_environment_is_read_anew_each_time(
 def test_a_setting_out_of_its_range_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_database_password_comes_from_a_file_and_is_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/w:rd\n")
+    url = "postgresql+psycopg://expunge@db:5432/expunge"
+    settings = Settings(database_url=url, database_password_file=file)
+    database = Database(settings.database_url)
+    assert database.url.password == "p@ss/w:rd"
+    assert (database.url.host, database.url.username) == ("db", "expunge")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "words"),
+    [
+        ("postgresql+psycopg://expunge:other@db/expunge", "secret", "without a password"),
+        ("postgresql+psycopg://db/expunge", "secret", "with a user"),
+        ("", "secret", "with a user"),
+        ("postgresql+psycopg://expunge@db/expunge", " \n", "holds no database password"),
+        ("postgresql+psycopg://expunge@db/expunge", None, "cannot be read"),
+    ],
+)
+def test_a_password_file_that_will_not_do_is_refused_without_showing_it(
+    tmp_path: Path, url: str, content: str | None, words: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValidationError, match=words) as refused:
+        Settings(home=tmp_path, database_url=url, database_password_file=file)
+    assert "secret" not in str(refused.value)

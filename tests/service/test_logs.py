@@ -44,3 +44,12 @@ def test_otherwise_lines_are_for_people(capsys: pytest.CaptureFixture[str], tmp_
     configure_logging(Settings(home=tmp_path))
     structlog.get_logger("service.x").info("run planned", run="r1")
     assert "run planned" in capsys.readouterr().err
+
+
+def test_looks_at_the_schema_leave_no_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    configure_logging(Settings(home=tmp_path))
+    logging.getLogger("alembic.runtime.migration").info("Context impl SQLiteImpl.")
+    logging.getLogger("alembic.runtime.migration").warning("schema is odd")
+    assert capsys.readouterr().err.count("\n") == 1

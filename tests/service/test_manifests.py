@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.manifest_files import PathLeavesRoot, Root, resolve_uri
+from service.manifest_files import FileMissing, PathLeavesRoot, Root, resolve_uri
 from service.manifests import Manifest, ManifestRejected, locate_manifest, read_manifest
 
 
@@ -188,3 +189,13 @@ def test_relative_paths_are_looked_for_in_every_root(root: Path, tmp_path: Path)
     other.mkdir()
     assert resolve_uri("images/a.png", [other, root]) == root / "images" / "a.png"
     assert resolve_uri((root / "images").as_uri(), [other, root]) == root / "images"
+
+
+def test_a_file_that_the_server_may_not_read_is_as_good_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed.csv").write_text("id,label")
+    assert resolve_uri("closed.csv", [tmp_path]) == tmp_path / "closed.csv"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read whatever its mode says
+    with pytest.raises(FileMissing):
+        resolve_uri("closed.csv", [tmp_path])

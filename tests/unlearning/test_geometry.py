@@ -97,7 +97,7 @@ def test_a_student_without_features_stops_muda() -> None:
         if not name.startswith(problem.classifier):
             weights.data.zero_()
     with pytest.raises(NonFiniteLoss, match="constant"):
-        Muda(restart_last_stage=False)(problem)
+        Muda(keep=1, restart_last_stage=False)(problem)
 
 
 def test_measures_of_no_whole_class_have_no_gradient_and_stay_finite() -> None:

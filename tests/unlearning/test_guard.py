@@ -77,7 +77,7 @@ def test_muda_that_forgets_too_hard_is_taken_back() -> None:
         relative_forget_lr=10.0,
         forget_share=4.0,
         epochs=3,
-        tail_epochs=0,
+        relative_tail_epochs=0.0,
         relative_lr=1.0,
         schedule="falling",
     )

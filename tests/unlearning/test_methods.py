@@ -123,8 +123,24 @@ def test_mudas_energy_term_bounds_what_alignment_alone_leaves_long() -> None:
         geometry = RetainGeometry.of(seen, asked, len(problem.retained_classes) - 1)
         return float(geometry.measure(asked, torch.ones(len(asked)))[1])
 
-    bounded, plain = log_energy(Muda()(problem)), log_energy(Muda(beta=0)(problem))
+    old = Muda(
+        alpha=1,
+        keep=1,
+        restart_last_stage=False,
+        epochs=2,
+        relative_tail_epochs=2 / 3,
+        relative_lr=0.75,
+        schedule="falling",
+        distillation=True,
+    )
+    bounded, plain = log_energy(old(problem)), log_energy(replace(old, beta=0)(problem))
     assert bounded < 0 < plain < log_energy(problem.model)
+
+
+def test_weights_of_terms_that_do_not_apply_to_single_samples_never_matter() -> None:
+    problem = toy_problem(scope="instance")
+    light, heavy = (Muda(alpha=a, beta=a)(problem).state_dict() for a in (0.0, 1000.0))
+    assert all(torch.equal(light[name], heavy[name]) for name in light)
 
 
 def test_muda_uses_given_predictions_for_single_samples() -> None:
@@ -187,12 +203,18 @@ def test_shrinking_keeps_a_share_of_every_trainable_weight_and_none_of_the_last_
 @pytest.mark.parametrize("perturb", ["shrunk", "transposed", "stages", "fresh"])
 @pytest.mark.parametrize("distillation", [True, False])
 def test_every_control_of_distilled_recovery_runs(perturb: str, distillation: bool) -> None:
-    method = get_method("distilled_recovery", perturb=perturb, distillation=distillation, epochs=1)
+    method = get_method(
+        "distilled_recovery", perturb=perturb, distillation=distillation, relative_epochs=0.1
+    )
     check_result(method, toy_problem())
 
 
 def test_the_original_does_not_teach_when_single_samples_are_forgotten() -> None:
     problem = toy_problem(scope="instance")
-    taught = DistilledRecovery(distillation=True, instance_epochs=1)(problem).state_dict()
-    alone = DistilledRecovery(distillation=False, instance_epochs=1)(problem).state_dict()
+    taught = DistilledRecovery(distillation=True, instance_relative_epochs=0.1)(
+        problem
+    ).state_dict()
+    alone = DistilledRecovery(distillation=False, instance_relative_epochs=0.1)(
+        problem
+    ).state_dict()
     assert all(torch.equal(taught[name], alone[name]) for name in taught)

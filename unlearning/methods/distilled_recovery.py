@@ -31,15 +31,15 @@ class DistilledRecovery(Method):
     """Perturb the weights, then cross-entropy and masked distillation on the retain set.
 
     When single samples are to be forgotten the original is no teacher (it leaks them), and the
-    recovery takes `instance_epochs` of cross-entropy. Frozen parameters are neither perturbed nor
-    trained.
+    recovery is cross-entropy alone for `instance_relative_epochs`. Frozen parameters are neither
+    perturbed nor trained.
 
     Raises:
         InvalidProblem: a ValueError, for hyper-parameters of another type or out of range.
     """
 
     name: ClassVar[str] = "distilled_recovery"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     perturb: Literal["shrunk", "transposed", "stages", "fresh"] = "shrunk"
     """`shrunk`: move all weights towards fresh ones, then as `stages`; `transposed`: swap the
@@ -48,10 +48,10 @@ class DistilledRecovery(Method):
     initialise everything anew."""
     keep: float = 0.5
     """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
-    epochs: int = 20
-    """Walks over the retain set in class scope."""
-    instance_epochs: int = 12
-    """Walks over the retain set in the other scopes."""
+    relative_epochs: float = 0.8
+    """Walks over the retain set in class scope, as a share of the recipe's epochs."""
+    instance_relative_epochs: float = 0.48
+    """The same in the other scopes."""
     relative_lr: float = 1.0
     """Peak learning rate as a fraction of the recipe's."""
     schedule: Schedule = "falling"
@@ -67,8 +67,8 @@ class DistilledRecovery(Method):
         check_types(self)
         ranges = {
             "keep": 0 <= self.keep <= 1,
-            "epochs": self.epochs >= 1,
-            "instance_epochs": self.instance_epochs >= 1,
+            "relative_epochs": 0 < self.relative_epochs <= 10,
+            "instance_relative_epochs": 0 < self.instance_relative_epochs <= 10,
             "relative_lr": 0 < self.relative_lr <= 10,
             "distillation_weight": 0 < self.distillation_weight <= 100,
             "temperature": 0 < self.temperature <= 100,
@@ -80,9 +80,11 @@ class DistilledRecovery(Method):
         with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
             model = self._perturbed(problem)
         settings = problem.settings
+        whole = problem.scope == "class"
+        share = self.relative_epochs if whole else self.instance_relative_epochs
         recipe = replace(
             settings,
-            epochs=self.epochs if problem.scope == "class" else self.instance_epochs,
+            epochs=settings.epochs_of(share),
             peak_lr=settings.peak_lr * self.relative_lr,
         )
         weight = self.distillation_weight if self.distillation else 0.0

@@ -8,6 +8,9 @@ from torch import Tensor
 from unlearning.metrics.moments import Moments
 from unlearning.metrics.standardise import channel_scale
 
+_LEAST = 1e-12
+"""What a vanishing square counts as: small, but its reciprocal times any weight stays finite."""
+
 
 @dataclass(frozen=True)
 class RetainGeometry:
@@ -56,6 +59,7 @@ class RetainGeometry:
         z = (features - self.mean) / self.scale
         squares = (z.square().sum(1) * weights).sum()
         inside = ((z @ self.basis).square().sum(1) * weights).sum()
-        tiny = torch.finfo(z.dtype).tiny
         mean_square = squares / weights.sum().clamp_min(1)
-        return inside / squares.clamp_min(tiny), (mean_square / self.energy).clamp_min(tiny).log()
+        return inside / squares.clamp_min(_LEAST), (mean_square / self.energy).clamp_min(
+            _LEAST
+        ).log()

@@ -67,8 +67,8 @@ class Muda(Method):
     """Whether the last stage and the classifier are drawn anew first."""
     epochs: int = 1
     """Epochs of forgetting and recovery."""
-    tail_epochs: int = 8
-    """Epochs of recovery alone at the end."""
+    relative_tail_epochs: float = 0.32
+    """Epochs of recovery alone at the end, as a share of the recipe's; none for 0."""
     alternate: Literal["epoch", "batch"] = "epoch"
     """Whether forget and recover steps take turns by epoch or by batch."""
     forget_share: float = 0.33
@@ -103,7 +103,7 @@ class Muda(Method):
             "rho_star": 0 < self.rho_star <= 100,
             "keep": 0 <= self.keep <= 1,
             "epochs": self.epochs >= 1,
-            "tail_epochs": self.tail_epochs >= 0,
+            "relative_tail_epochs": 0 <= self.relative_tail_epochs <= 10,
             "forget_share": 0 <= self.forget_share <= 10,
             "relative_lr": 0 < self.relative_lr <= 10,
             "relative_forget_lr": 0 < self.relative_forget_lr <= 10,
@@ -155,9 +155,11 @@ class Muda(Method):
         weight = self.distillation_weight if self.distillation else 0.0
         recovery = recovery_loss(problem, weight, self.temperature)
         plan: list[Epoch] = []
-        for number in range(self.epochs + self.tail_epochs):
-            share = share_of(retain, self.retain_fraction, derive_seed(problem.seed, number))
-            recover = Walk(images=share, loss=recovery)
+        share = self.relative_tail_epochs
+        tail = problem.settings.epochs_of(share) if share else 0
+        for number in range(self.epochs + tail):
+            part = share_of(retain, self.retain_fraction, derive_seed(problem.seed, number))
+            recover = Walk(images=part, loss=recovery)
             if number < self.epochs:
                 walks, prepare = [*[forget] * repeats, recover], forgetting.refresh
                 mixed = self.alternate == "batch"

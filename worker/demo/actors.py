@@ -80,6 +80,7 @@ class Actors:
     def _save(self, name: str, model: nn.Module) -> Path:
         path = self._folder / f"{name}.safetensors"
         save_weights(model, path, {"made_by": "worker.demo", "name": name})
+        path.chmod(0o644)  # the server may run as another user
         return path
 
 

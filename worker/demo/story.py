@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from service.client import ExpungeClient
@@ -42,21 +43,26 @@ class Story:
 
     def tell(self) -> Told:
         """Register, have the controls audited, then ask for three erasures."""
-        told = Told(model_id=self._register())
+        told = Told(model_id=self.register())
         told.audits = self._audit_controls(told.model_id)
         told.requests = self._ask_for_erasure(told.model_id)
         return told
 
-    def _register(self) -> str:
+    def register(self) -> str:
+        """Register data set and model by paths relative to the server's data root.
+
+        Raises:
+            RuntimeError: The model was refused.
+        """
         self.screen.say("Training the customer's network on all 1,297 digits, wrong labels too")
         weights = self.actors.original()
         dataset = self.client.register_dataset(
-            "digits", self.digits.manifest, class_names=CLASS_NAMES
+            "digits", self._on_server(self.digits.manifest), class_names=CLASS_NAMES
         )
         model = self.client.register_model(
             "digits-classifier",
             dataset["id"],
-            weights,
+            self._on_server(weights),
             architecture=ARCHITECTURE,
             preprocessing=PREPROCESSING,
             recipe=RECIPE.to_dict(),
@@ -77,7 +83,8 @@ class Story:
         opened = {}
         for make in (self.actors.hiding, self.actors.retrained):
             for name, weights in make().items():
-                audit = self.client.open_audit(model_id, weights, ids, label=name, policy=POLICY)
+                path = self._on_server(weights)
+                audit = self.client.open_audit(model_id, path, ids, label=name, policy=POLICY)
                 opened[name] = str(audit["id"])
         self._watch(opened, self.client.get_audit)
         return opened
@@ -85,15 +92,16 @@ class Story:
     def _ask_for_erasure(self, model_id: str) -> dict[str, str]:
         """POST the class request, and the other two while its run is under way."""
         whole_class = self.digits.ids_labelled(self.forgotten)
-        opened = {"class": self._open(model_id, "class", whole_class)}
+        opened = {"class": self.open(model_id, "class", whole_class)}
         while self.client.get_request(opened["class"])["status"] == "pending":
             time.sleep(POLL_S)
         for name, ids in self._others(set(whole_class)).items():
-            opened[name] = self._open(model_id, name, ids)
+            opened[name] = self.open(model_id, name, ids)
         self._watch(opened, self.client.get_request)
         return opened
 
-    def _open(self, model_id: str, name: str, ids: list[str]) -> str:
+    def open(self, model_id: str, name: str, ids: list[str]) -> str:
+        """POST a deletion request and return its id."""
         self.screen.say(f"POST /v1/deletion-requests: {name}, {len(ids)} samples")
         request = self.client.open_request(
             model_id,
@@ -103,6 +111,10 @@ class Story:
             ladder=LADDER,
         )
         return str(request["id"])
+
+    def _on_server(self, path: Path) -> Path:
+        """Return a path as the server reads it, whose data root is the digits' folder."""
+        return path.relative_to(self.digits.root)
 
     def _others(self, erased: set[str]) -> dict[str, list[str]]:
         """Choose twenty mislabelled and twenty random ids, none of them erased before."""

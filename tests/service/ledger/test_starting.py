@@ -194,13 +194,13 @@ def test_the_time_of_earlier_pools_counts_where_one_is_wanted(world: World) -> N
 
 LADDER: list[Rung] = [
     "muda",
-    {"method": "distilled_recovery", "hyperparameters": {"epochs": 3}},
+    {"method": "distilled_recovery", "hyperparameters": {"keep": 0.25}},
     "retrain",
 ]
 
 
 def test_a_climb_costs_all_rungs_above_every_audit_and_the_references() -> None:
-    own = {"muda": 10.0, 'distilled_recovery {"epochs":3}': 20.0, "retrain": 100.0}
+    own = {"muda": 10.0, 'distilled_recovery {"keep":0.25}': 20.0, "retrain": 100.0}
     known = Durations(unlearning=own, audit=5.0, reference=90.0)
     whole = 10 + 20 + 100 + (2 + 2 + 1) * 5 + 39 * 90
     assert known.climb(LADDER, 0, [19, 39], 2) == whole

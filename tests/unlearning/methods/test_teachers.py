@@ -54,7 +54,7 @@ def test_each_teacher_is_met_by_its_divergence() -> None:
     found = float(BadTeacher(temperature=3.0).taught_by(teacher)(student, batch).detach())
     expected = 0.0
     for x in batch.images:
-        p, q = ((net(x[None])[0] / 3).softmax(0) for net in (teacher, student))
+        p, q = ((net(x[None])[0].detach() / 3).softmax(0) for net in (teacher, student))
         expected += sum(float(a * (a / b).log()) for a, b in zip(p, q, strict=True) if a > 0)
     assert found == pytest.approx(expected / len(index), rel=1e-3)
 
@@ -99,7 +99,7 @@ def test_the_nearest_class_is_the_likeliest_other_one_after_a_step() -> None:
         assert x.grad is not None
         logits = model(x + 0.5 * x.grad.sign())[0]
         allowed = [c for c in range(4) if c not in {label, 2}]
-        assert int(found[number]) == max(allowed, key=lambda c: float(logits[c]))
+        assert int(found[number]) == max(allowed, key=lambda c: float(logits[c].detach()))
 
 
 def test_where_all_others_are_forgotten_only_the_own_class_is_ruled_out() -> None:

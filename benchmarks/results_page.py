@@ -1,0 +1,59 @@
+"""Write docs/results.md from the JSON of the tables of methods, so that page and figures agree.
+
+python -m benchmarks.results_page
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.method_words import markdown
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+SECTIONS = {
+    "methods.json": "Digits",
+    "methods-fashion.json": "Fashion-MNIST, 10,000 images",
+    "methods-cifar10.json": "CIFAR-10, 10,000 images",
+    "second-rung-fashion.json": "Fashion-MNIST, the second rung on further classes",
+    "ablation.json": "What each part of MUDA is worth, digits",
+}
+_HEAD = """# Methods side by side
+
+Written by `python -m benchmarks.results_page` from `benchmarks/results/`; a test compares them.
+PASS counts audits by `policy/standard`, 19 references each, at the first look; a draw has its own
+split, original and references, on seeds that no choice of a hyper-parameter has seen. "tuned"
+rows come from one budget for all (`benchmarks/tuning.py`: 12 trials on one digit class, cost at
+most half a retraining); the others are defaults, chosen on other seeds ([search.md](search.md)).
+λ: remaining influence, 0 like a retraining, 1 untouched; bound: its one-sided 95 % limit; gap:
+mean distance to the references over accuracies, da, probe, nmi, f1 and attack; relearn: steps as
+a share of the references'; "of one retraining": CPU time of one thread. Mean ± standard deviation
+over draws and seeds. A pool's trainings ("pool targets") are not counted into the cost of the
+method. A row with fewer verdicts than n had candidates that the method refused or could not make.
+"""
+
+
+def page() -> str:
+    """Return the page's text for the results that exist."""
+    parts = [_HEAD]
+    for name, title in SECTIONS.items():
+        path = RESULTS / name
+        if path.exists():
+            parts += [f"\n## {title}\n", *_tables(json.loads(path.read_text()))]
+    return "".join(parts)
+
+
+def _tables(report: dict[str, object]) -> Iterator[str]:
+    summary = report["summary"]
+    assert isinstance(summary, list)  # noqa: S101 - as the tables' script writes it
+    yield f"\n{report['date']}, torch {report['torch']}, {report['processor']}.\n"
+    for request in dict.fromkeys(row["request"] for row in summary):
+        draws = max(row["draws"] for row in summary if row["request"] == request)
+        yield f"\n### {request} ({draws} {'draw' if draws == 1 else 'draws'})\n\n"
+        yield markdown(summary, request)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    sys.exit(0)

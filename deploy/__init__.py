@@ -1,0 +1,1 @@
+"""Checks of the deployment: what `docker-compose.yml` promises, tried on a real engine."""
