@@ -5,7 +5,7 @@ SEED ?= 0
 FAULTS ?= 200
 BIN = $(VENV)/bin
 
-.PHONY: chaos demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-methods bench-throughput bench-tuning
+.PHONY: chaos demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ compose-check: $(VENV)/.installed  ## docker compose on a real engine: start, ki
 
 bench-calibration: $(VENV)/.installed  ## how often the audit errs; resumable, half an hour on two cores
 	$(BIN)/python -m benchmarks.calibration
+
+bench-drift: $(VENV)/.installed  ## ten requests in a row on one model, and what is left of all of them; resumable
+	$(BIN)/python -m benchmarks.drift
 
 bench-methods: $(VENV)/.installed  ## every method audited on fresh draws; resumable
 	$(BIN)/python -m benchmarks.methods

@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.methods import catalog
+
 
 class Settings(BaseSettings):
     """One object for all processes; paths left out are put under `home`."""
@@ -38,6 +40,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
     device: str = "auto"
+    plugin_methods: list[str] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_sample_ids: int = Field(default=100_000, ge=1)
     public_url: str = Field(default="", pattern=r"^(https?://[!-~]+[^/])?$")
@@ -65,6 +68,16 @@ class Settings(BaseSettings):
             self.signing_key_file = self.home / "keys" / "signing.pem"
         if self.pepper_file == Path():
             self.pepper_file = self.home / "keys" / "pepper"
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_clashes(self) -> Self:
+        """Refuse declared plug-ins that have the name of one of Expunge's own methods."""
+        if taken := sorted(set(self.plugin_methods) & set(catalog())):
+            raise ValueError(
+                f"EXPUNGE_PLUGIN_METHODS names {', '.join(taken)}, which Expunge has itself; have"
+                " the plug-in's entry point renamed"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,10 +7,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from sqlalchemy.orm import Session
 
 from service import ledger
+from service.config import Settings
 from service.errors import ServiceError
+from service.ladders import NamedRung
 from service.ledger import Caller, RequestOrder
 from service.opendsr import IDENTITY
-from service.schemas import DeletionOrder, Method, SampleId
+from service.schemas import DeletionOrder, SampleId
 from service.targets import chosen_sample_ids
 
 _UUID4 = r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
@@ -37,7 +39,7 @@ class Extension(BaseModel):
     model_id: uuid.UUID | None = None
     sample_ids: list[SampleId] = []
     policy: str = Field(default="standard", max_length=100)
-    ladder: list[Method] | None = Field(default=None, min_length=1, max_length=10)
+    ladder: list[NamedRung] | None = Field(default=None, min_length=1, max_length=10)
     audit: Literal["references", "qualified", "none"] = "references"
 
 
@@ -103,26 +105,26 @@ def request_order(
     order: OpendsrOrder,
     own: Extension,
     *,
-    default_model: uuid.UUID | None,
-    limit: int,
+    settings: Settings,
 ) -> RequestOrder:
     """Return the order for the ledger: customer ids name the subjects of the manifest.
 
     Raises:
         ServiceError: `opendsr_no_model`; and what `chosen_sample_ids` raises.
     """
-    model_id = own.model_id or default_model
+    model_id = own.model_id or settings.opendsr_model_id
     if model_id is None:
         raise ServiceError(400, "opendsr_no_model", "No model is named and none is configured.")
     subjects = [found.identity_value for found in order.subject_identities if found.supported]
     named = DeletionOrder(model_id=model_id, sample_ids=own.sample_ids, subject_ids=subjects)
     return RequestOrder(
         model_id=model_id,
-        sample_ids=chosen_sample_ids(session, caller, named, limit),
+        sample_ids=chosen_sample_ids(session, caller, named, settings.max_sample_ids),
         subject_request_id=order.subject_request_id,
         regulation=order.regulation,
         submitted_time=order.submitted_time,
         policy=own.policy,
-        ladder=tuple(own.ladder or ledger.DEFAULT_LADDER),
+        ladder=[rung.plain for rung in own.ladder or ()] or ledger.DEFAULT_LADDER,
         audit=own.audit,
+        plugins=settings.plugin_methods,
     )

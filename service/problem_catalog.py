@@ -20,6 +20,9 @@ CATALOG: dict[str, Problem] = {
     "architecture_not_built": Problem(
         None, "The architecture cannot be built", "Check `architecture` and its kwargs."
     ),
+    "bad_hyperparameters": Problem(
+        422, "A method does not take these hyper-parameters", "Correct what `errors` points at."
+    ),
     "bad_ladder": Problem(
         422, "The ladder makes no sense", "Name each method once; `retrain` can only be the last."
     ),
@@ -97,7 +100,7 @@ CATALOG: dict[str, Problem] = {
     "unknown_trial_kind": Problem(
         422, "There is no such kind of trial", "Use `class`, `mislabelled` or both."
     ),
-    "unknown_method": Problem(422, "There is no such method", "Use one of the documented methods."),
+    "unknown_method": Problem(422, "There is no such method", "Use one that the detail names."),
     "unknown_regulation": Problem(
         422, "There is no such regulation", "Use `gdpr`, `uk_gdpr`, `ccpa` or `other`."
     ),

@@ -175,6 +175,8 @@ def _lineage(context: ReportContext) -> dict[str, Any]:
         "recipe": context.recipe,
         "recipe_digest": context.recipe_digest,
         "ladder": list(context.ladder),
+        "start": context.start,
+        "passed_over": list(context.passed_over),
         "references": [asdict(reference) for reference in context.references],
     }
 

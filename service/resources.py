@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service import ledger, tables
 from service.copy_resources import NearDuplicates
+from service.ladders import PassedOver, Rung
 from service.request_audit_resources import Comparison, Purpose, RequestAudit
 
 _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
@@ -133,6 +134,7 @@ class Attempt(BaseModel):
     """One audited try of a method."""
 
     method: str
+    hyperparameters: dict[str, Any] | None
     look: int
     verdict: str | None
     influence: Influence | None
@@ -171,6 +173,7 @@ class RequestFacts(NamedTuple):
     progress: ledger.Progress
     now: datetime
     tries: list[dict[str, Any]]
+    passed_over: list[dict[str, Any]]
     copies: ledger.CopyCounts | None
     base_version: int | None
     result_version: int | None
@@ -200,12 +203,13 @@ class DeletionRequest(BaseModel):
     commitment_salt: str | None
     policy: str
     policy_digest: str
-    ladder: list[str]
+    ladder: list[str | Rung]
     audit: str
     pool: bool
     base_version: int | None
     result_version: int | None
     tries: list[Attempt]
+    passed_over: list[PassedOver]
     audits: list[RequestAudit]
     created_by: str
     closed_at: datetime | None
@@ -224,6 +228,7 @@ class DeletionRequest(BaseModel):
             "base_version": facts.base_version,
             "result_version": facts.result_version,
             "tries": [Attempt.of(attempt, row.id) for attempt in facts.tries],
+            "passed_over": [PassedOver.model_validate(entry) for entry in facts.passed_over],
             "audits": facts.audits,
             "links": Links.of("deletion-requests", row.id),
         }

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.ladders import MethodName, NamedRung
+
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 SampleId = Annotated[str, Field(min_length=1, max_length=512)]
@@ -143,9 +145,6 @@ class ModelOrder(_Order):
     weights_sha256: Digest | None = None
 
 
-Method = Literal["muda", "distilled_recovery", "finetune", "retrain"]
-
-
 class DeletionOrder(_Order):
     """Ask a model to forget samples: by id, by label, by subject, or all of these together."""
 
@@ -159,7 +158,11 @@ class DeletionOrder(_Order):
                     "regulation": "gdpr",
                     "submitted_time": "2026-11-17T09:05:00Z",
                 },
-                {"model_id": _MODEL_ID, "labels": [9], "ladder": ["muda", "retrain"]},
+                {
+                    "model_id": _MODEL_ID,
+                    "labels": [9],
+                    "ladder": [{"method": "muda", "hyperparameters": {"epochs": 4}}, "retrain"],
+                },
             ]
         }
     )
@@ -173,7 +176,13 @@ class DeletionOrder(_Order):
         default=None, description="When the data subject asked; default: now."
     )
     policy: str = Field(default="standard", max_length=100)
-    ladder: list[Method] | None = Field(default=None, min_length=1, max_length=10)
+    ladder: list[NamedRung] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=10,
+        description="Methods in the order in which they are tried: names, or objects with"
+        " hyper-parameters. `retrain` can only be the last.",
+    )
     audit: Literal["references", "qualified", "none"] = Field(
         default="references",
         description="`qualified` needs a live qualification of each approximate method of the"
@@ -204,7 +213,7 @@ class QualificationOrder(_Order):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"method": "muda", "trials": 10, "kinds": ["class"]}]}
     )
-    method: Literal["muda", "distilled_recovery", "finetune"]
+    method: MethodName
     policy: str = Field(default="standard", max_length=100)
     trials: int = Field(
         default=10, ge=1, le=200, description="Each costs the first look's references and more."

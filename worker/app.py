@@ -22,6 +22,7 @@ from celery.signals import (
 from service.broker import configure
 from service.config import Settings, get_settings
 from service.logs import configure_logging
+from service.methods import clashing_plugins
 from service.pulse import beat
 from service.signing import SigningKeyError
 from worker.runtime import Runtime
@@ -55,6 +56,11 @@ def _set_up_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own arguments
 
 @worker_init.connect
 def _open(**_: Any) -> None:  # noqa: ANN401
+    if clashes := clashing_plugins():
+        sys.exit(
+            f"Installed plug-ins have the names of Expunge's own methods: {', '.join(clashes)}."
+            " Uninstall them or have their entry points renamed (docs/plugins.md)."
+        )
     try:
         _runtimes.append(Runtime.open(get_settings()))
     except SigningKeyError as error:

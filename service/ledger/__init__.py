@@ -45,6 +45,7 @@ from service.ledger.orders import (
     Page,
     QualificationOrder,
     RequestOrder,
+    Rung,
     SampleRow,
     SweepResult,
 )
@@ -154,6 +155,7 @@ __all__ = [
     "ReportContext",
     "RequestOrder",
     "ResidualCopy",
+    "Rung",
     "SampleRow",
     "SignedReport",
     "SubjectFacts",

@@ -19,6 +19,7 @@ from service.ledger.report_context import (
     VersionFacts,
 )
 from service.ledger.residual import residual_copies
+from service.ledger.starting import start_in_words
 from service.tables import (
     Audit,
     Dataset,
@@ -69,6 +70,8 @@ def context_of_request(
         method=method,
         ladder=tuple(run.ladder),
         audit_level=run.audit,
+        start=start_in_words(run),
+        passed_over=tuple(run.passed_over),
         tries=tuple(_own_try(entry, request.id) for entry in run.tries),
         verdict=request.verdict or "",
         qualification=result.get("qualifications", {}).get(str(request.id)),

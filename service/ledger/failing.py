@@ -8,12 +8,14 @@ from service.ledger.graph import LIVE, cancel_jobs, drop_training, jobs_of, need
 from service.ledger.orders import JobError
 from service.ledger.planning import (
     finish_run,
+    pass_over,
     plan_run,
     reject_candidate,
     requests_of,
     start_rung,
 )
 from service.ledger.pools import go_on_without
+from service.ledger.rungs import method_of, methods_of
 from service.ledger.states import move, record
 from service.ledger.trials import fail_qualification, trial_of
 from service.tables import (
@@ -34,6 +36,8 @@ from service.tables import (
 )
 
 DIVERGED = "non_finite_loss"
+UNFIT = frozenset({DIVERGED, "method_not_usable", "invalid_problem"})
+"""Codes of an unlearning job that speak against its method, not against the run."""
 WHAT = {
     JobKind.CHECK: "The check of the weights",
     JobKind.REFERENCE: "The training of the retrained references",
@@ -47,8 +51,8 @@ WHAT = {
 def job_failed(session: Session, job: Job, error: JobError) -> None:
     """End a job that will not be tried again, and all that cannot go on without it.
 
-    An unlearning method that diverged is only a rung that did not hold: the run climbs. Without its
-    pool a run goes on.
+    An unlearning method that diverged, cannot be loaded or is not made for such a problem is only
+    a rung that did not hold: the run climbs. Without its pool a run goes on.
     """
     move(session, job, JobStatus.FAILED, code=error.code, attempt=job.attempt)
     job.finished_at = now(session)
@@ -63,7 +67,8 @@ def job_failed(session: Session, job: Job, error: JobError) -> None:
     if job.kind == JobKind.POOL:
         go_on_without(session, job, error)
         return
-    if job.kind == JobKind.UNLEARN and error.code == DIVERGED and run is not None:
+    if job.kind == JobKind.UNLEARN and run is not None and _speaks_against_method(run, error):
+        pass_over(session, run, error.code, error.detail)
         climb(session, run)
         return
     for owner in _owners_needing(session, job):
@@ -73,20 +78,27 @@ def job_failed(session: Session, job: Job, error: JobError) -> None:
             fail_audit(session, owner, error.code, reason)
 
 
+def _speaks_against_method(run: Run, error: JobError) -> bool:
+    """Say whether the run may go on with another method; only divergence is a rung's own end."""
+    return error.code == DIVERGED or (error.code in UNFIT and run.rung + 1 < len(run.ladder))
+
+
 def climb(session: Session, run: Run) -> None:
     """Start the next rung with all requests of the run, or fail them when there is none."""
     if run.rung + 1 >= len(run.ladder):
-        methods = ", ".join(run.ladder)
+        methods = ", ".join(methods_of(run.ladder))
+        unfit = [f" {e['method']}: {e['detail']}" for e in run.passed_over if e["code"] in UNFIT]
         reason = (
-            f"No method of the ladder ({methods}) passed its audit. The current version still"
-            " contains the data. Request the samples again with `retrain` as the last rung."
+            f"No method of the ladder ({methods}) passed its audit.{''.join(unfit)} The current"
+            " version still contains the data. Request the samples again with `retrain` as the"
+            " last rung."
         )
         fail_run(session, run, "no_rung_left", reason)
         return
     reject_candidate(session, run)
     cancel_jobs(session, jobs_of(session, run, JobKind.UNLEARN, JobKind.AUDIT))
     run.rung, run.look = run.rung + 1, 1
-    record(session, run, "climbed", rung=run.rung, method=run.ladder[run.rung])
+    record(session, run, "climbed", rung=run.rung, method=method_of(run.ladder[run.rung]))
     start_rung(session, run)
 
 

@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-T = TypeVar("T")
+from service.methods import catalog
 
-METHODS = ("muda", "distilled_recovery", "finetune", "retrain")
-"""Methods that a ladder may name; `retrain` can only be the last rung."""
+T = TypeVar("T")
+Rung = str | dict[str, Any]
+"""A method's name, or {method, hyperparameters} where some are not the defaults."""
+
+METHODS = tuple(catalog())
+"""Expunge's own methods, which a ladder may name; `retrain` can only be the last rung."""
 
 DEFAULT_LADDER = ("muda", "distilled_recovery", "retrain")
 
 RETRAIN = "retrain"
 
 APPROXIMATE_METHODS = tuple(method for method in METHODS if method != RETRAIN)
-"""Methods that a qualification can be about; retraining is exact and needs none."""
+"""Expunge's methods that a qualification can be about; retraining is exact and needs none."""
 
 POOLED = ("muda",)
 """Methods that can take a pool's predictions as targets."""
@@ -79,6 +83,7 @@ class RequestOrder:
     """A wish to forget; `submitted_time` is when the data subject asked (default: now).
 
     `include_duplicates`: whether training samples whose files equal a named one's come too.
+    `plugins`: methods of third parties that workers have, besides those that are installed here.
     `pool`: whether models that never saw a single sample may be trained to supply its targets.
     """
 
@@ -88,9 +93,10 @@ class RequestOrder:
     regulation: str = "gdpr"
     submitted_time: datetime | None = None
     policy: str = "standard"
-    ladder: Sequence[str] = DEFAULT_LADDER
+    ladder: Sequence[Rung] = DEFAULT_LADDER
     audit: str = "references"
     include_duplicates: Literal["none", "byte_equal"] = "none"
+    plugins: Sequence[str] = ()
     pool: bool = False
 
 
@@ -109,7 +115,10 @@ class AuditOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class QualificationOrder:
-    """A wish to qualify a method on a model by trial erasures, dealt to the kinds in turn."""
+    """A wish to qualify a method on a model by trial erasures, dealt to the kinds in turn.
+
+    `plugins` as in `RequestOrder`.
+    """
 
     model_id: uuid.UUID
     method: str
@@ -117,6 +126,7 @@ class QualificationOrder:
     trials: int = 10
     kinds: Sequence[str] = TRIAL_KINDS
     seed: int | None = None
+    plugins: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

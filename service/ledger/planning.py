@@ -13,14 +13,16 @@ from service.database import now
 from service.errors import NotFound
 from service.ledger.graph import add_job, cancel_jobs, jobs_of, needed_elsewhere, queue_ready
 from service.ledger.log import take_turn
-from service.ledger.orders import RETRAIN
+from service.ledger.orders import RETRAIN, Rung
 from service.ledger.pools import ensure_pool
 from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import find_current
 from service.ledger.references import ensure_references
+from service.ledger.rungs import hyperparameters_of, method_of, methods_of, spelled
 from service.ledger.samples import erased_ordinals, samples_of, training_set
+from service.ledger.starting import choose_start, note
 from service.ledger.states import move, record
-from service.policies import Policy, load_policy
+from service.policies import load_policy
 from service.tables import (
     Audit,
     Dataset,
@@ -72,10 +74,10 @@ def start_rung(session: Session, run: Run) -> None:
     """Add the jobs of the present rung: a pool, unlearn, audit the candidate at the run's level."""
     if run.audit == "qualified":
         _skip_unqualified(session, run)
-    method, seed = run.ladder[run.rung], method_seed(session, run)
+    rung, seed = run.ladder[run.rung], method_seed(session, run)
     parameters = {
-        "method": method,
-        "hyperparameters": {},
+        "method": method_of(rung),
+        "hyperparameters": hyperparameters_of(rung),
         "rung": run.rung,
         "seed": seed,
     }
@@ -123,12 +125,12 @@ def retain_set(session: Session, owner: Run | Audit) -> BitMap:
 def method_seed(session: Session, run: Run) -> int:
     """Derive a rung's seed from what it works on, outside the range of the references' seeds.
 
-    The same base weights, R, forget set and method give the same seed: a run can be repeated, and
-    asking again for the same erasure is no second throw of the dice.
+    The same base weights, R, forget set, method and hyper-parameters give the same seed: a run can
+    be repeated, and asking again for the same erasure is no second throw of the dice.
     """
     base = session.get_one(ModelVersion, run.base_version_id)
     parts = (base.weights_sha256, run.retain_digest, digest(unpack(run.forget)))
-    hashed = hashlib.sha256(" ".join((*parts, run.ladder[run.rung])).encode()).digest()
+    hashed = hashlib.sha256(" ".join((*parts, spelled(run.ladder[run.rung]))).encode()).digest()
     return FIRST_METHOD_SEED + int.from_bytes(hashed[:4], "big") % (2**31 - FIRST_METHOD_SEED)
 
 
@@ -176,16 +178,6 @@ def reject_candidate(session: Session, run: Run) -> None:
         run.candidate_version_id = None
 
 
-def approximate_chain(session: Session, version: ModelVersion) -> int:
-    """Count the approximate runs between a version and its last training from scratch."""
-    length = 0
-    step: ModelVersion | None = version
-    while step is not None and step.method is not None and step.method["name"] != RETRAIN:
-        length += 1
-        step = None if step.parent_id is None else session.get(ModelVersion, step.parent_id)
-    return length
-
-
 def _add_run(
     session: Session, model: Model, base: ModelVersion, group: Sequence[DeletionRequest]
 ) -> Run:
@@ -193,7 +185,8 @@ def _add_run(
     policy = load_policy(f"{first.policy_name}/{first.policy_version}")
     erased = erased_ordinals(session, model.dataset_id)
     training = training_set(session.get_one(Dataset, model.dataset_id))
-    ladder, rung = _first_rung(session, base, first, policy)
+    forget = _union(samples_of(session, [request.id for request in group]).values())
+    start = choose_start(session, base, group, policy, forget)
     run = Run(
         id=new_id(),
         tenant_id=model.tenant_id,
@@ -201,13 +194,14 @@ def _add_run(
         base_version_id=base.id,
         policy=policy.document,
         policy_digest=policy.digest,
-        ladder=ladder,
-        rung=rung,
+        ladder=start.ladder,
+        rung=start.rung,
+        passed_over=start.passed_over,
         look=1,
         audit=first.audit,
         pool=first.pool,
         erased=pack(erased),
-        forget=pack(_union(samples_of(session, [request.id for request in group]).values())),
+        forget=pack(forget),
         retain_digest=digest(training - erased),
         state=RunState.ACTIVE,
         tries=[],
@@ -215,35 +209,30 @@ def _add_run(
     )
     session.add(run)
     session.flush()
-    record(session, run, "planned", requests=len(group), base=base.number, rung=rung)
+    record(session, run, "planned", requests=len(group), base=base.number, rung=start.rung)
+    for entry in start.passed_over:
+        record(session, run, "skipped", rung=entry["rung"], code=entry["code"])
     return run
+
+
+def pass_over(session: Session, run: Run, code: str, detail: str) -> None:
+    """Note why the present rung gives no audited candidate; the caller goes on to the next."""
+    run.passed_over = [*run.passed_over, note(run.ladder, run.rung, code, detail)]
+    record(session, run, "skipped", rung=run.rung, code=code)
 
 
 def _skip_unqualified(session: Session, run: Run) -> None:
     """Pass over rungs whose method no live qualification is about; the last resort is retrain."""
-    if RETRAIN not in run.ladder:
-        missing = unqualified_methods(
-            session, run.model_id, run.ladder[run.rung :], run.policy_digest
-        )
-        if missing == list(run.ladder[run.rung :]):
+    if RETRAIN not in methods_of(run.ladder):
+        left = run.ladder[run.rung :]
+        missing = unqualified_methods(session, run.model_id, left, run.policy_digest)
+        if missing == methods_of(left):
             run.ladder = [*run.ladder, RETRAIN]
     while unqualified_methods(session, run.model_id, [run.ladder[run.rung]], run.policy_digest):
-        record(session, run, "skipped", rung=run.rung, code="qualification_missing")
+        words = "No qualification of the method is live any more."
+        pass_over(session, run, "qualification_missing", words)
         run.rung += 1
     session.flush()
-
-
-def _first_rung(
-    session: Session, base: ModelVersion, request: DeletionRequest, policy: Policy
-) -> tuple[list[str], int]:
-    """Return the ladder and where to start: at retrain without an audit or after a long chain."""
-    ladder = list(request.ladder)
-    drifted = approximate_chain(session, base) >= policy.document["max_approximate_chain"]
-    if request.audit != "none" and not drifted:
-        return ladder, 0
-    if RETRAIN not in ladder:
-        ladder.append(RETRAIN)
-    return ladder, ladder.index(RETRAIN)
 
 
 def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
@@ -259,8 +248,8 @@ def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
     return [request for request in waiting if _terms(request) == _terms(waiting[0])]
 
 
-def _terms(request: DeletionRequest) -> tuple[str, tuple[str, ...], str, bool]:
-    return request.policy_digest, tuple(request.ladder), request.audit, request.pool
+def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool]:
+    return request.policy_digest, list(request.ladder), request.audit, request.pool
 
 
 def _active_run(session: Session, model_id: uuid.UUID) -> bool:

@@ -19,6 +19,7 @@ from service.ledger.graph import add_job, queue_job, queue_ready
 from service.ledger.log import iso
 from service.ledger.orders import POOLED, JobError
 from service.ledger.report_context import PoolFacts, ResidualCopy
+from service.ledger.rungs import method_of
 from service.ledger.samples import chunks
 from service.ledger.states import move
 from service.tables import (
@@ -46,7 +47,7 @@ def ensure_pool(session: Session, run: Run, retain: BitMap, seed: int) -> list[J
     None is made where no request of the run wants one, the rung's method cannot use it, or whole
     classes alone are forgotten: what a class never learnt looks like, no pool can tell.
     """
-    if not run.pool or run.ladder[run.rung] not in POOLED:
+    if not run.pool or method_of(run.ladder[run.rung]) not in POOLED:
         return []
     present = _pool(session, run, PoolState.TRAINING, PoolState.READY)
     if present is not None:
@@ -94,7 +95,7 @@ def go_on_without(session: Session, job: Job, error: JobError) -> None:
 
 def predictions_of(session: Session, run: Run) -> Pool | None:
     """Return the pool whose predictions the present rung's method is given, if there is one."""
-    if run.ladder[run.rung] not in POOLED:
+    if method_of(run.ladder[run.rung]) not in POOLED:
         return None
     return _pool(session, run, PoolState.READY)
 

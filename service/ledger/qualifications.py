@@ -18,6 +18,7 @@ from service.ledger.reading import find_current
 from service.ledger.samples import erased_ordinals, training_set
 from service.ledger.states import record
 from service.ledger.terms import usable_model
+from service.methods import plugin_methods
 from service.policies import load_policy
 from service.tables import (
     Dataset,
@@ -69,13 +70,14 @@ def open_qualification(
 
 
 def _check(order: QualificationOrder) -> None:
-    if order.method not in APPROXIMATE_METHODS:
-        known = ", ".join(APPROXIMATE_METHODS)
-        _refuse("unknown_method", "/method", f"Methods that can be qualified are: {known}.")
+    known = (*APPROXIMATE_METHODS, *plugin_methods(order.plugins))
+    if order.method not in known:
+        words = f"Methods that can be qualified are: {', '.join(known)}."
+        _refuse("unknown_method", "/method", words)
     kinds = list(order.kinds)
     if not kinds or len(set(kinds)) != len(kinds) or set(kinds) - set(TRIAL_KINDS):
-        known = ", ".join(TRIAL_KINDS)
-        _refuse("unknown_trial_kind", "/kinds", f"Name kinds of trials once: {known}.")
+        words = f"Name kinds of trials once: {', '.join(TRIAL_KINDS)}."
+        _refuse("unknown_trial_kind", "/kinds", words)
     if order.trials < len(kinds):
         _refuse("too_few_trials", "/trials", "Each kind needs a trial at least.")
 

@@ -1,6 +1,7 @@
 """Which qualification lets a run say QUALIFIED, what a report cites of it, and when it is over."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from service.database import now
 from service.errors import Unprocessable
 from service.ledger.graph import cancel_jobs
 from service.ledger.log import iso
-from service.ledger.orders import APPROXIMATE_METHODS, RETRAIN
+from service.ledger.orders import RETRAIN, Rung
 from service.ledger.reading import find_current
+from service.ledger.rungs import hyperparameters_of, method_of
 from service.ledger.states import move
 from service.policies import load_policy
 from service.tables import (
@@ -75,14 +77,20 @@ def find_live(
 
 
 def unqualified_methods(
-    session: Session, model_id: uuid.UUID, ladder: list[str], policy_digest: str
+    session: Session, model_id: uuid.UUID, ladder: Sequence[Rung], policy_digest: str
 ) -> list[str]:
-    """Return the approximate methods of a ladder that no live qualification is about."""
+    """Return the approximate methods of a ladder that no live qualification is about.
+
+    None is about a method with hyper-parameters other than its defaults.
+    """
     return [
-        method
-        for method in ladder
-        if method in APPROXIMATE_METHODS
-        and find_live(session, model_id, method, policy_digest) is None
+        method_of(rung)
+        for rung in ladder
+        if method_of(rung) != RETRAIN
+        and (
+            hyperparameters_of(rung)
+            or find_live(session, model_id, method_of(rung), policy_digest) is None
+        )
     ]
 
 

@@ -96,9 +96,12 @@ class ReportContext:
     """The one argument of `service.reports.build_statement`.
 
     `method`: {name, version, hyperparameters, seed, seconds, environment}, null for an audit.
-    `tries`: one entry per audited candidate, {rung, method, look, seconds, retrain_ratio,
-    retrain_ratio_with_references, audits: {request id: {verdict, influence}}, started_at,
-    finished_at}; only this request's audits. `audit`: AuditResult JSON; where the audit level is
+    `ladder`: methods' names, or {method, hyperparameters} where some are not the defaults.
+    `start`: {rung, reason}, where the run began, from 0, and why not lower; null for an audit.
+    `passed_over`: a note on each rung without an audited candidate, {rung, method, code, detail}.
+    `tries`: one entry per audited candidate, {rung, method, hyperparameters, look, seconds,
+    retrain_ratio, retrain_ratio_with_references, audits: {request id: {verdict, influence}}, at};
+    only this request's audits. `audit`: AuditResult JSON; where the audit level is
     `none` or `qualified`, that of the reference-free checks. `qualification` is what a QUALIFIED
     verdict rests on, as `service.ledger.qualified.citation` gives it. `figures`: [{name, title,
     alt, sha256, media_type, uri, table}]. `environment` is the auditing worker's.
@@ -131,7 +134,7 @@ class ReportContext:
     candidate: VersionFacts
     promoted: bool
     method: dict[str, Any] | None
-    ladder: tuple[str, ...]
+    ladder: tuple[Any, ...]
     audit_level: str
     tries: tuple[dict[str, Any], ...]
     references: tuple[ReferenceFacts, ...]
@@ -151,6 +154,8 @@ class ReportContext:
     of_request: dict[str, Any] | None = None
     pool: PoolFacts | None = None
     network: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] | None = None
+    passed_over: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

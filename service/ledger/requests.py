@@ -20,7 +20,7 @@ from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import move, record
 from service.ledger.terms import (
     DUE_RULES,
-    check_terms,
+    checked_terms,
     due_at,
     refuse_emptying,
     refuse_taken,
@@ -40,12 +40,12 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
         NotFound: the model.
         Conflict: `model_rejected`, `already_erased` or `already_requested` for this model,
             `qualification_missing` where the audit level is `qualified`.
-        Unprocessable: `recipe_required`, `nothing_left`, an unknown policy, regulation or ladder,
-            or sample ids as in `resolve_training_samples`.
+        Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
+            ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
     model = usable_model(session, caller, order.model_id)
-    check_terms(order)
+    order = checked_terms(order)
     _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
@@ -105,7 +105,10 @@ def cancel_request(session: Session, caller: Caller, request_id: uuid.UUID) -> D
 
 
 def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
-    """Refuse the level `qualified` unless every approximate method has a live qualification."""
+    """Refuse the level `qualified` unless every approximate method has a live qualification.
+
+    Trials use a method's defaults, so none speaks for other hyper-parameters.
+    """
     if order.audit != "qualified":
         return
     digest = load_policy(order.policy).digest
@@ -113,6 +116,7 @@ def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
     if missing:
         detail = (
             f"No live qualification on this model, under this policy, of: {', '.join(missing)}."
+            " Trials are made with a method's default hyper-parameters."
             f" Post one to /v1/models/{order.model_id}/qualifications and wait until it is live,"
             " leave these methods out, or ask for the audit level `references`."
         )

@@ -20,6 +20,7 @@ from service.ledger.planning import (
 from service.ledger.qualified import vouch
 from service.ledger.references import usable_references
 from service.ledger.report_context import ReportContext, SignedReport
+from service.ledger.rungs import hyperparameters_of, method_of
 from service.ledger.states import record
 from service.tables import Audit, AuditPurpose, Model, ModelVersion, Run
 
@@ -39,13 +40,13 @@ def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publ
     requests = requests_of(session, run)
     for request in requests:
         _check_verdict(run, result["audits"][str(request.id)])
-    if run.audit == "qualified" and run.ladder[run.rung] != RETRAIN:
+    if run.audit == "qualified" and method_of(run.ladder[run.rung]) != RETRAIN:
         result = _ask_qualification(session, run, result)
     verdicts = {
         request.id: str(result["audits"][str(request.id)]["verdict"]) for request in requests
     }
     add_try(session, run, result["audits"])
-    if run.ladder[run.rung] == RETRAIN:
+    if method_of(run.ladder[run.rung]) == RETRAIN:
         close_run(session, run, dict.fromkeys(verdicts, RETRAINED), result, publish)
     elif CLOSING.issuperset(verdicts.values()):
         close_run(session, run, verdicts, result, publish)
@@ -73,6 +74,7 @@ def add_try(session: Session, run: Run, audits: dict[str, Any]) -> None:
 
     `retrain_ratio` is its time over the mean reference's; `retrain_ratio_with_references` counts
     the time of all references of this look too. Both are null where there are no references.
+    `hyperparameters` are those that the ladder gives the rung; the others are the defaults.
     """
     candidate = session.get_one(ModelVersion, run.candidate_version_id)
     model = session.get_one(Model, run.model_id)
@@ -82,7 +84,8 @@ def add_try(session: Session, run: Run, audits: dict[str, Any]) -> None:
     retrain = fmean(times) if times else 0.0
     entry = {
         "rung": run.rung,
-        "method": run.ladder[run.rung],
+        "method": method_of(run.ladder[run.rung]),
+        "hyperparameters": hyperparameters_of(run.ladder[run.rung]),
         "look": run.look,
         "version": candidate.number,
         "sha256": candidate.weights_sha256,

@@ -2,7 +2,7 @@
 
 import calendar
 import uuid
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pyroaring import BitMap
@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict, Unprocessable
-from service.ledger.orders import AUDIT_LEVELS, METHODS, POOLED, RETRAIN, Caller, RequestOrder
+from service.ledger.orders import AUDIT_LEVELS, POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
+from service.ledger.rungs import checked_ladder, methods_of
 from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
 from service.tables import Dataset, Model, ModelStatus
 
@@ -46,18 +47,24 @@ def usable_model(session: Session, caller: Caller, model_id: uuid.UUID) -> Model
     return model
 
 
-def check_terms(order: RequestOrder) -> None:
-    """Refuse a regulation, an audit level or a ladder that there is not."""
+def checked_terms(order: RequestOrder) -> RequestOrder:
+    """Return the order with its ladder in its one form.
+
+    Raises:
+        Unprocessable: a regulation, an audit level, a method or a hyper-parameter that there is
+            not, or a ladder that makes no sense.
+    """
     if order.regulation not in DUE_RULES:
         known = ", ".join(DUE_RULES)
         _refuse("unknown_regulation", "/regulation", f"The regulations are: {known}.")
     if order.audit not in AUDIT_LEVELS:
         _refuse("unknown_audit", "/audit", f"The audit levels are: {', '.join(AUDIT_LEVELS)}.")
-    _check_ladder(order.ladder)
-    if order.audit == "none" and RETRAIN not in order.ladder:
+    ladder = checked_ladder(order)
+    if order.audit == "none" and RETRAIN not in methods_of(ladder):
         _refuse("retrain_required", "/ladder", "Without an audit only retrain closes a request.")
     if order.pool:
         _check_pool(order)
+    return replace(order, ladder=ladder)
 
 
 def _check_pool(order: RequestOrder) -> None:
@@ -65,19 +72,10 @@ def _check_pool(order: RequestOrder) -> None:
     if order.audit != "references":
         detail = "A pool needs the audit level references: no qualification was made with one."
         _refuse("pool_not_usable", "/pool", detail)
-    if not set(POOLED) & set(order.ladder):
+    if not set(POOLED) & set(methods_of(order.ladder)):
         methods = ", ".join(POOLED)
         detail = f"No method of the ladder uses a pool; those that do: {methods}."
         _refuse("pool_not_usable", "/pool", detail)
-
-
-def _check_ladder(ladder: Sequence[str]) -> None:
-    if not ladder or len(set(ladder)) != len(ladder):
-        _refuse("bad_ladder", "/ladder", "A ladder names each of its methods once.")
-    if any(method not in METHODS for method in ladder):
-        _refuse("unknown_method", "/ladder", f"The methods are: {', '.join(METHODS)}.")
-    if RETRAIN in ladder[:-1]:
-        _refuse("bad_ladder", "/ladder", "retrain can only be the last rung.")
 
 
 def _refuse(code: str, pointer: str, detail: str) -> None:

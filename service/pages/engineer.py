@@ -86,12 +86,12 @@ def _made(view: View) -> list[tuple[str, Text]]:
         settings = formats.settings(method.get("hyperparameters"))
         items += [("Method", f"{told}, {took}"), ("Hyper-parameters", settings or "–")]
         items.append(("Made on", formats.settings(method.get("environment")) or "–"))
-    ladder = " → ".join(formats.words(rung) for rung in lineage["ladder"])
+    ladder = " → ".join(_rung(rung) for rung in lineage["ladder"])
     recipe = formats.settings(lineage.get("recipe")) or "none registered"
     generator = report["generator"]
     return [
         *items,
-        ("Ladder", ladder or "–"),
+        ("Ladder", [ladder or "–", *(note(words) for words in _climb(lineage))]),
         (
             "Recipe",
             [recipe, note(lineage["recipe_digest"])] if lineage["recipe_digest"] else recipe,
@@ -102,6 +102,24 @@ def _made(view: View) -> list[tuple[str, Text]]:
             "Report made by",
             f"{generator['name']} {generator['version']}, {formats.moment(report['generated_at'])}",
         ),
+    ]
+
+
+def _rung(rung: str | Mapping[str, Any]) -> str:
+    if isinstance(rung, str):
+        return formats.words(rung)
+    return f"{formats.words(rung['method'])} ({formats.settings(rung['hyperparameters'])})"
+
+
+def _climb(lineage: Mapping[str, Any]) -> list[str]:
+    """Say why the run did not start at the first rung, and which rungs gave no candidate."""
+    start = lineage.get("start") or {"rung": 0, "reason": None}
+    said = [start["reason"]] if start["reason"] else []
+    later = (lineage.get("passed_over") or [])[start["rung"] :]
+    return said + [
+        f"Rung {entry['rung'] + 1}, {formats.words(entry['method'])}, gave no candidate:"
+        f" {entry['detail']}"
+        for entry in later
     ]
 
 

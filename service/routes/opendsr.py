@@ -135,16 +135,8 @@ def open_request(
     order, own = read_order(body, signer.domain)
     for place, url in enumerate(order.status_callback_urls):
         refuse_url(url, parts.rules, f"/status_callback_urls/{place}")
-    settings = parts.settings
     with parts.database.write() as session:
-        wish = request_order(
-            session,
-            caller,
-            order,
-            own,
-            default_model=settings.opendsr_model_id,
-            limit=settings.max_sample_ids,
-        )
+        wish = request_order(session, caller, order, own, settings=parts.settings)
         request = open_opendsr_request(session, caller, wish, order.status_callback_urls)
     members = {
         "controller_id": str(caller.tenant_id),

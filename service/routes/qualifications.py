@@ -61,6 +61,7 @@ def open_qualification(
         trials=order.trials,
         kinds=tuple(order.kinds),
         seed=order.seed,
+        plugins=parts.settings.plugin_methods,
     )
     with parts.database.write() as session:
         made = _resource(session, ledger.open_qualification(session, caller, wish))

@@ -25,8 +25,9 @@ class Run(Base):
     """Requests served together: one base version, one forget set, one candidate per rung.
 
     `erased` is E as frozen when the run was planned, `forget` the union of its requests' samples;
-    both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks. `pool`:
-    whether a pool may supply targets for single samples.
+    both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks.
+    `passed_over` has a note, {rung, method, code, detail}, on each rung that had no candidate.
+    `pool`: whether a pool may supply targets for single samples.
     """
 
     __tablename__ = "runs"
@@ -58,6 +59,7 @@ class Run(Base):
     state: Mapped[RunState]
     reason: Mapped[str | None]
     tries: Mapped[JsonList]
+    passed_over: Mapped[JsonList] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
 

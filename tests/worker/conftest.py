@@ -10,7 +10,13 @@ import pytest
 
 from service.cli.operating import Sweeper
 from service.signing import load_signer
-from tests.worker.installation import Installation, install, settings_for, write_weights
+from tests.worker.installation import (
+    Installation,
+    install,
+    settings_for,
+    train_weights,
+    write_weights,
+)
 from worker.forkserver import ForkServer, scrubbed
 from worker.runtime import Runtime
 from worker.workdirs import Workdirs
@@ -62,3 +68,8 @@ def stack(tmp_path: Path) -> Iterator[Installation]:
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     return write_weights(tmp_path / "weights.safetensors")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    return train_weights(tmp_path / "trained.safetensors")

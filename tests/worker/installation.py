@@ -20,7 +20,10 @@ from service.keys import ensure_tenant
 from service.ledger import Caller, DatasetDraft, ModelDraft, RequestOrder, SampleRow
 from service.storage import Storage
 from service.tables import Job, JobKind
+from unlearning.data import TensorImages
 from unlearning.networks import build_network
+from unlearning.recipe import Recipe
+from unlearning.training import train_from_recipe
 from unlearning.weights import save_weights
 
 ARCHITECTURE = "expunge:mlp"
@@ -28,6 +31,7 @@ KWARGS = {"in_features": 16, "hidden": [8]}
 PREPROCESSING = {"mean": [0.5], "std": [0.25], "size": [4, 4], "channels": 1}
 CLASSES = 3
 TRAIN, HOLDOUT = 48, 24
+EPOCHS = 25
 
 
 def image_of(label: int, seed: int) -> bytes:
@@ -57,6 +61,24 @@ def write_weights(path: Path, architecture: str = ARCHITECTURE, **kwargs: object
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_network(architecture, CLASSES, **(kwargs or KWARGS))
+    save_weights(model, path, {"made_by": "test"})
+    return path
+
+
+def train_weights(path: Path) -> Path:
+    """Write the weights of a network that was trained by the recipe on the whole data set."""
+    pictures = [np.asarray(Image.open(io.BytesIO(image_of(n % CLASSES, n)))) for n in range(TRAIN)]
+    images = TensorImages(
+        torch.from_numpy(np.stack(pictures)).unsqueeze(1),
+        torch.arange(TRAIN) % CLASSES,
+        CLASSES,
+        (0.5,),
+        (0.25,),
+    )
+    recipe = Recipe(epochs=EPOCHS, batch_size=16, shift=0)
+    model = train_from_recipe(
+        lambda: build_network(ARCHITECTURE, CLASSES, **KWARGS), images, recipe, seed=7
+    )
     save_weights(model, path, {"made_by": "test"})
     return path
 

@@ -1,49 +1,10 @@
 """A qualification and a request that rests on it, with real workers on the embedded stack."""
 
-import io
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
 from service.client import PAGE
-from tests.worker.installation import (
-    ARCHITECTURE,
-    CLASSES,
-    KWARGS,
-    TRAIN,
-    Installation,
-    image_of,
-)
+from tests.worker.installation import EPOCHS, Installation
 from tests.worker.test_stacks import client_of, worker
-from unlearning.data import TensorImages
-from unlearning.networks import build_network
-from unlearning.recipe import Recipe
-from unlearning.training import train_from_recipe
-from unlearning.weights import save_weights
-
-EPOCHS = 25
-
-
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """Weights of a network that was trained by the recipe on the whole data set."""
-    pictures = [np.asarray(Image.open(io.BytesIO(image_of(n % CLASSES, n)))) for n in range(TRAIN)]
-    images = TensorImages(
-        torch.from_numpy(np.stack(pictures)).unsqueeze(1),
-        torch.arange(TRAIN) % CLASSES,
-        CLASSES,
-        (0.5,),
-        (0.25,),
-    )
-    recipe = Recipe(epochs=EPOCHS, batch_size=16, shift=0)
-    model = train_from_recipe(
-        lambda: build_network(ARCHITECTURE, CLASSES, **KWARGS), images, recipe, seed=7
-    )
-    save_weights(model, tmp_path / "trained.safetensors", {"made_by": "test"})
-    return tmp_path / "trained.safetensors"
 
 
 def test_two_trials_qualify_a_method_and_a_request_rests_on_them(

@@ -9,6 +9,7 @@ from unlearning.methods.finetune import FineTune
 from unlearning.methods.gradient_ascent import GradientAscent
 from unlearning.methods.l1_sparse import L1Sparse
 from unlearning.methods.muda import Muda
+from unlearning.methods.plugins import find_plugin, load_plugin, plugin_names, refuse_clash
 from unlearning.methods.random_labels import RandomLabels
 from unlearning.methods.retrain import Retrain
 from unlearning.methods.salun import SalUn
@@ -37,6 +38,8 @@ __all__ = [
     "TransposedKernels",
     "Unsir",
     "get_method",
+    "method_class",
+    "plugin_names",
 ]
 
 METHODS: dict[str, type[Method]] = {
@@ -65,10 +68,26 @@ def get_method(name: str, **hyperparameters: object) -> Method:
     """Make the method called `name`; hyper-parameters not given keep their defaults.
 
     Raises:
-        ValueError: for an unknown method or hyper-parameter, naming the known ones, and for
-            values of another type or out of range.
+        ValueError: for an unknown method or hyper-parameter, naming the known ones, for
+            values of another type or out of range, and for a plug-in that cannot be used.
     """
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; known are {', '.join(sorted(METHODS))}")
-    check_names(METHODS[name], hyperparameters)
-    return METHODS[name](**hyperparameters)
+    method = method_class(name)
+    check_names(method, hyperparameters)
+    return method(**hyperparameters)
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of one of Expunge's methods or of an installed plug-in.
+
+    Raises:
+        ValueError: for an unknown name, for one that an installed plug-in shares with a method of
+            Expunge or with another plug-in, and for a plug-in that cannot be loaded.
+    """
+    plugin = find_plugin(name)
+    if name in METHODS:
+        refuse_clash(name, plugin)
+        return METHODS[name]
+    if plugin is None:
+        known = ", ".join(sorted({*METHODS, *plugin_names()}))
+        raise ValueError(f"unknown method {name!r}; known are {known}")
+    return load_plugin(plugin)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from service.config import Settings
+from service.main import create_app
 from service.verify import keys_of_jwks, verify
-from tests.service.http.conftest import FIGURE
+from tests.service.http.conftest import FIGURE, MakeKey
 from tests.service.http.test_errors import problem
 from tests.service.ledger.world import World
 
@@ -114,7 +116,11 @@ def test_a_model_without_a_recipe_is_refused(client: TestClient, world: World) -
     [
         ({"policy": "lenient"}, "unknown_policy"),
         ({"ladder": ["retrain", "muda"]}, "bad_ladder"),
-        ({"ladder": ["magic"]}, "invalid_request"),
+        ({"ladder": ["magic"]}, "unknown_method"),
+        ({"ladder": ["not a name"]}, "invalid_request"),
+        ({"ladder": [{"method": "muda", "hyperparameters": {"no": 1}}]}, "bad_hyperparameters"),
+        ({"ladder": [{"method": "muda", "hyperparameters": {"alpha": [1]}}]}, "invalid_request"),
+        ({"ladder": [{"hyperparameters": {}}]}, "invalid_request"),
         ({"submitted_time": "2026-11-17T09:05:00"}, "invalid_request"),
         ({"audit": "none", "ladder": ["muda"]}, "retrain_required"),
     ],
@@ -123,6 +129,30 @@ def test_terms_that_make_no_sense_are_refused(
     client: TestClient, world: World, fields: dict[str, Any], code: str
 ) -> None:
     problem(client.post("/v1/deletion-requests", json=wish(world, "s0", **fields)), 422, code)
+
+
+def test_a_ladder_mixes_names_and_rungs_with_hyperparameters(
+    client: TestClient, world: World
+) -> None:
+    rung = {"method": "muda", "hyperparameters": {"epochs": 4}}
+    body = wish(world, "s0", ladder=[rung, {"method": "finetune"}, "retrain"])
+    response = client.post("/v1/deletion-requests", json=body)
+    assert response.status_code == 202, response.text
+    assert response.json()["ladder"] == [rung, "finetune", "retrain"]
+    world.work()
+    request = client.get(response.headers["location"]).json()
+    assert request["tries"][0]["hyperparameters"] == {"epochs": 4}
+    assert request["passed_over"] == []
+
+
+def test_plugins_that_the_operator_declares_may_be_named(
+    settings: Settings, world: World, make_key: MakeKey
+) -> None:
+    declared = settings.model_copy(update={"plugin_methods": ["acme"]})
+    with TestClient(create_app(declared)) as client:
+        client.headers["Authorization"] = f"Bearer {make_key()}"
+        body = wish(world, "s0", ladder=["acme", "retrain"])
+        assert client.post("/v1/deletion-requests", json=body).status_code == 202
 
 
 def test_a_request_is_withdrawn_once(client: TestClient, world: World) -> None:

@@ -90,6 +90,17 @@ def test_a_class_and_a_single_sample_need_one(world: World) -> None:
     assert len(pools(world)) == 1
 
 
+def test_a_rung_with_hyperparameters_is_given_a_pool_like_one_without(world: World) -> None:
+    rung = {"method": "muda", "hyperparameters": {"epochs": 4}}
+    request_id = world.request("s0", pool=True, ladder=(rung, "retrain"))
+    world.work()
+    [unlearn] = handed(world, JobKind.UNLEARN)
+    [pool] = pools(world)
+    assert unlearn.spec["pool_key"] == pool.predictions_uri
+    assert unlearn.spec["hyperparameters"] == {"epochs": 4}
+    assert world.get(request_id).verdict == "PASS"
+
+
 def test_rungs_that_cannot_use_a_pool_are_not_given_it(world: World) -> None:
     world.request("s0", pool=True)
     verdicts = iter(["FAIL", "PASS"])

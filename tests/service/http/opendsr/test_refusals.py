@@ -51,6 +51,18 @@ def test_the_extension_names_model_and_samples(client: TestClient, world: World)
     problem(client.post(URL, json=again), 404, "not_found")
 
 
+def test_the_extension_names_rungs_with_hyperparameters(client: TestClient, world: World) -> None:
+    rung = {"method": "salun", "hyperparameters": {"salient_share": 0.25}}
+    own = {"sample_ids": ["s0"], "policy": "first-look", "ladder": [rung, "retrain"]}
+    assert client.post(URL, json=order(extensions={DOMAIN: own})).status_code == 201
+    world.work()
+    assert world.contexts[-1].ladder == (rung, "retrain")
+    wrong = {**own, "ladder": [{"method": "salun", "hyperparameters": {"salient_share": 2}}]}
+    again = order(extensions={DOMAIN: wrong}, subject_request_id=str(uuid.uuid4()))
+    refused = problem(client.post(URL, json=again), 400, "bad_hyperparameters")
+    assert refused["errors"][0]["pointer"] == "/ladder/0/hyperparameters/salient_share"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
