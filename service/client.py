@@ -14,7 +14,8 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from service.client_errors import ExpungeProblem, WaitTimeout, no_answer, raise_for_problem
+from service.client_errors import ExpungeProblem, no_answer, raise_for_problem
+from service.client_waiting import WaitTimeout, sleep_until
 from service.event_stream import Event, parse_events
 
 __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
@@ -24,7 +25,7 @@ STATEMENT = "application/json"
 PAGE = "text/html"
 PDF = "application/pdf"
 Json = dict[str, Any]
-_OPEN = frozenset({"pending", "in_progress"})
+_OPEN = frozenset({"pending", "in_progress", "on_hold"})
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
 _READ_TIMEOUT_S = 60.0
 
@@ -108,7 +109,7 @@ class ExpungeClient:
         """Return a model once its weights were checked; see its ``status``."""
         deadline = time.monotonic() + timeout_s
         while (model := self.model(model_id))["status"] == "registering":
-            _sleep_until(deadline, 0.5)
+            sleep_until(deadline, 0.5)
         return model
 
     def download_weights(self, model_id: str, number: int, path: Path) -> Path:
@@ -124,7 +125,7 @@ class ExpungeClient:
     def open_request(self, model_id: str, sample_ids: Sequence[str] = (), **fields: object) -> Json:
         """Ask a model to forget samples.
 
-        Further fields as in the API: ``labels``, ``subject_ids``, ``subject_request_id``, …
+        Further fields as in the API: ``labels``, ``subject_ids``, …; ``dry_run`` only prices it.
         """
         order = {"model_id": model_id, "sample_ids": list(sample_ids), **fields}
         return self._json("POST", "/v1/deletion-requests", order)
@@ -141,9 +142,14 @@ class ExpungeClient:
         """Yield copies of the requested samples under other ids, as far as they were found."""
         yield from self._pages(f"/v1/deletion-requests/{request_id}/duplicates", {})
 
+    def act(self, request_id: str, action: str, **fields: object) -> Json:
+        """Cancel or release an open request; or extend, hold, approve or reject it: ``reason``."""
+        url = f"/v1/deletion-requests/{request_id}/{action}"
+        return self._json("POST", url, fields or None)
+
     def cancel(self, request_id: str) -> Json:
         """Withdraw a deletion request."""
-        return self._json("POST", f"/v1/deletion-requests/{request_id}/cancel")
+        return self.act(request_id, "cancel")
 
     def open_audit(
         self,
@@ -196,7 +202,7 @@ class ExpungeClient:
         """Return a qualification once its trials are over; see its ``state``."""
         deadline = time.monotonic() + timeout_s
         while (found := self.get_qualification(model_id, qualification_id))["state"] == "running":
-            _sleep_until(deadline, 1.0)
+            sleep_until(deadline, 1.0)
         return found
 
     def follow(self, key: str, *, kind: str = "request") -> Iterator[Event]:
@@ -227,7 +233,7 @@ class ExpungeClient:
         deadline = time.monotonic() + timeout_s
         url = f"/v1/{_COLLECTIONS[kind]}/{key}"
         while (resource := self._json("GET", url))["status"] in _OPEN:
-            _sleep_until(deadline, 1.0)
+            sleep_until(deadline, 1.0)
         return resource
 
     def report(self, key: str, accept: str = STATEMENT, *, kind: str = "request") -> Any:  # noqa: ANN401
@@ -291,10 +297,3 @@ class ExpungeClient:
             raise no_answer(error) from error
         raise_for_problem(response)
         return response
-
-
-def _sleep_until(deadline: float, seconds: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise WaitTimeout("It did not close in time; it goes on on the server.")
-    time.sleep(min(seconds, left))

@@ -25,10 +25,6 @@ class ExpungeProblem(Exception):
         super().__init__("\n  ".join([f"{self.code}: {self.detail}", *places]))
 
 
-class WaitTimeout(TimeoutError):
-    """The request or audit did not close in time."""
-
-
 def no_answer(error: httpx2.TransportError) -> ExpungeProblem:
     """Return the problem of a service that cannot be reached."""
     return ExpungeProblem(0, {"code": "no_answer", "detail": f"No answer: {error}"})

@@ -1,6 +1,7 @@
 """Settings: every switch of the service, read from `EXPUNGE_…` environment variables."""
 
 import uuid
+from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
@@ -34,6 +35,9 @@ class Settings(BaseSettings):
     reference_seeds_per_job: int = Field(default=5, ge=1)
     reference_grace_s: float = Field(default=3600, ge=0)
     max_failures: int = Field(default=3, ge=1)
+    approval_policies: list[str] = Field(default_factory=list)
+    public_holidays: list[date] = Field(default_factory=list)
+    idempotency_days: float = Field(default=30, gt=0)
     back_off_s: float = Field(default=5, gt=0)
     visibility_s: float = Field(default=6 * 3600, gt=0)
     orphan_age_s: float = Field(default=3600, gt=0)

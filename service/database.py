@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Limits:
     reference_seeds_per_job: int = 5
     max_failures: int = 3
     reference_grace_s: float = 3600
+    approval_policies: tuple[str, ...] = ()
+    public_holidays: frozenset[date] = frozenset()
     back_off_s: float = 5
 
 
@@ -52,6 +54,8 @@ class Database:
             settings.reference_seeds_per_job,
             settings.max_failures,
             settings.reference_grace_s,
+            tuple(settings.approval_policies),
+            frozenset(settings.public_holidays),
             settings.back_off_s,
         )
         return cls(settings.database_url, limits)

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer, SecurityScopes
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from service import keys
 from service.config import Settings
@@ -150,14 +150,22 @@ def json_or_form(
         if not _content_type(request).startswith("multipart/"):
             yield Upload(_validate(schema, await request.body()))
             return
-        async with request.form(max_files=2, max_fields=4) as form:
+        form = await read_form(request)
+        try:
             text, file = form.get(part), form.get(file_part)
             if isinstance(text, UploadFile):
                 text = (await text.read()).decode("utf-8", "replace")
             order = _validate(schema, (text or "").encode())
             yield Upload(order, file.file if isinstance(file, UploadFile) else None)
+        finally:
+            await form.close()
 
     return read
+
+
+async def read_form(request: Request) -> FormData:
+    """Return the form of a request, read once: at most two files and four fields."""
+    return await request.form(max_files=2, max_fields=4)
 
 
 def form_or_json_body(schema: type[BaseModel], part: str, file_part: str) -> dict[str, Any]:

@@ -13,11 +13,12 @@ import anyio
 from fastapi.sse import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from service.resources import Audit, DeletionRequest
+from service.request_resources import DeletionRequest
+from service.resources import Audit
 
 POLL_S = 0.5
 RETRY_MS = 2000
-_OPEN = frozenset({"pending", "in_progress"})
+_OPEN = frozenset({"pending", "in_progress", "on_hold"})
 
 Resource = DeletionRequest | Audit
 

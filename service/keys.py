@@ -25,6 +25,7 @@ SCOPES = frozenset(
         "models:write",
         "requests:read",
         "requests:write",
+        "requests:approve",
         "audits:read",
         "audits:write",
         "reports:read",

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.errors import Unprocessable
 from service.ledger import Caller, Page, get_dataset
-from service.tables import Job, JobKind, JobStatus, ModelVersion, Sample
+from service.tables import Approval, Job, JobKind, JobStatus, ModelVersion, Sample
 
 
 def find_samples(
@@ -43,6 +43,14 @@ def version_number(session: Session, version_id: uuid.UUID | None) -> int | None
     if version_id is None:
         return None
     return session.scalar(select(ModelVersion.number).where(ModelVersion.id == version_id))
+
+
+def last_approval(session: Session, run_id: uuid.UUID | None) -> Approval | None:
+    """Return the newest question whether a candidate of a run may be promoted."""
+    if run_id is None:
+        return None
+    query = select(Approval).where(Approval.run_id == run_id).order_by(Approval.id.desc())
+    return session.scalar(query.limit(1))
 
 
 def check_failure(session: Session, model_id: uuid.UUID) -> str | None:

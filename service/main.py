@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import problems
+from service import idempotency, problems
 from service.broker import celery_app
 from service.config import Settings, get_settings
 from service.database import Database
@@ -31,6 +31,7 @@ from service.routes import (
     qualifications,
     renderings,
     reports,
+    request_actions,
     request_audits,
     requests,
     webhooks,
@@ -48,6 +49,7 @@ _ROUTES = (
     models,
     qualifications,
     requests,
+    request_actions,
     request_audits,
     audits,
     reports,
@@ -95,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router)
     app.include_router(opendsr.public)
     problems.install(app)
+    idempotency.install(app)
     install_openapi(app)
     app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes)
     return app

@@ -2,14 +2,12 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from service import ledger, tables
-from service.copy_resources import NearDuplicates
-from service.ladders import PassedOver, Rung
-from service.request_audit_resources import Comparison, Purpose, RequestAudit
+from service.request_audit_resources import Comparison, Purpose
 
 _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
     "checking": "registering",
@@ -130,27 +128,6 @@ class Influence(BaseModel):
     confidence: float = 0.95
 
 
-class Attempt(BaseModel):
-    """One audited try of a method."""
-
-    method: str
-    hyperparameters: dict[str, Any] | None
-    look: int
-    verdict: str | None
-    influence: Influence | None
-    seconds: float | None
-    retrain_ratio: float | None
-    retrain_ratio_with_references: float | None
-
-    @classmethod
-    def of(cls, attempt: dict[str, Any], request_id: uuid.UUID) -> Self:
-        """Return a request's own part of a run's try."""
-        own = attempt.get("audits", {}).get(str(request_id)) or {}
-        values = {name: attempt.get(name) for name in cls.model_fields}
-        told = {"verdict": own.get("verdict"), "influence": own.get("influence")}
-        return cls.model_validate({**values, **told})
-
-
 class Links(BaseModel):
     """Where to go from here."""
 
@@ -165,75 +142,6 @@ class Links(BaseModel):
         return cls.model_validate(
             {"self": base, "events": f"{base}/events", "report": f"{base}/report"}
         )
-
-
-class RequestFacts(NamedTuple):
-    """What lies outside a request's own row."""
-
-    progress: ledger.Progress
-    now: datetime
-    tries: list[dict[str, Any]]
-    passed_over: list[dict[str, Any]]
-    copies: ledger.CopyCounts | None
-    base_version: int | None
-    result_version: int | None
-    audits: list[RequestAudit]
-
-
-class DeletionRequest(BaseModel):
-    """A deletion request and where it stands. It never names a sample."""
-
-    id: uuid.UUID
-    model_id: uuid.UUID
-    status: Literal["pending", "in_progress", "completed", "cancelled", "rejected", "failed"]
-    progress: Progress
-    verdict: str | None
-    reason_code: str | None
-    reason: str | None
-    subject_request_id: str | None
-    regulation: str
-    submitted_time: datetime
-    received_at: datetime
-    due_at: datetime
-    due_rule: str
-    days_left: int | None
-    num_samples: int
-    near_duplicates: NearDuplicates | None
-    commitment: str
-    commitment_salt: str | None
-    policy: str
-    policy_digest: str
-    ladder: list[str | Rung]
-    audit: str
-    pool: bool
-    base_version: int | None
-    result_version: int | None
-    tries: list[Attempt]
-    passed_over: list[PassedOver]
-    audits: list[RequestAudit]
-    created_by: str
-    closed_at: datetime | None
-    links: Links
-
-    @classmethod
-    def of(cls, row: tables.DeletionRequest, facts: RequestFacts) -> Self:
-        """Return what a caller sees of a row."""
-        computed: dict[str, Any] = {
-            "progress": Progress.model_validate(facts.progress),
-            "near_duplicates": NearDuplicates.of(facts.copies, row.id),
-            "days_left": None if row.closed_at else (row.due_at - facts.now).days,
-            "commitment": row.commitment_root,
-            "commitment_salt": row.commitment_salt.hex() if row.commitment_salt else None,
-            "policy": f"{row.policy_name}/{row.policy_version}",
-            "base_version": facts.base_version,
-            "result_version": facts.result_version,
-            "tries": [Attempt.of(attempt, row.id) for attempt in facts.tries],
-            "passed_over": [PassedOver.model_validate(entry) for entry in facts.passed_over],
-            "audits": facts.audits,
-            "links": Links.of("deletion-requests", row.id),
-        }
-        own = set(cls.model_fields) - set(computed)
-        return cls(**computed, **{name: getattr(row, name) for name in own})
 
 
 class Audit(BaseModel):

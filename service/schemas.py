@@ -200,6 +200,14 @@ class DeletionOrder(_Order):
         "too, under whatever id and label. They count into `num_samples` and the commitment.",
     )
 
+    dry_run: bool = Field(
+        default=False, description="Check and price the request; nothing is written."
+    )
+    approval: bool = Field(
+        default=False,
+        description="A candidate that passed waits for `…/approve` before it is promoted.",
+    )
+
     @model_validator(mode="after")
     def _times_have_zones(self) -> "DeletionOrder":
         if self.submitted_time is not None and self.submitted_time.tzinfo is None:

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision: str = "202611250500"
-down_revision: str | None = "202611250300"
+down_revision: str | None = "202611250400"
 branch_labels: str | None = None
 depends_on: str | None = None
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from service.cli import audits, doctor, keys, operate, requests, secrets
+from service.cli import actions, audits, doctor, keys, operate, requests, secrets
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -28,6 +28,7 @@ app = typer.Typer(
 operate.add_to(app)
 doctor.add_to(app)
 requests.add_to(app)
+actions.add_to(app)
 audits.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")

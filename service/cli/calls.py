@@ -52,6 +52,12 @@ def forget(output: Output, order: Json, url: str | None, key: str | None, *, fol
         return _follow(output, client, request) if follow else request
 
 
+def act(request_id: UUID, action: str, fields: Json, url: str | None, key: str | None) -> Json:
+    """Do something to an open request and return it."""
+    with connect(url, key) as client:
+        return client.act(str(request_id), action, **fields)
+
+
 def status(
     output: Output, request_id: UUID, url: str | None, key: str | None, *, follow: bool
 ) -> Json:

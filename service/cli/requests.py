@@ -26,6 +26,10 @@ Duplicates = Annotated[
 Pool = Annotated[
     bool, typer.Option(help="Train ten models more, to teach muda what single samples look like.")
 ]
+Approval = Annotated[
+    bool, typer.Option(help="What passed waits for `expunge approve` before it is promoted.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and price it; write nothing.")]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
 
@@ -77,7 +81,7 @@ def register_dataset(
 
     fields = {"root": root, "format": form, "class_names": class_name}
     made = calls.register_dataset(name, manifest, fields, url, key)
-    _show(Output(as_json=as_json), "Data set", made)
+    show(Output(as_json=as_json), "Data set", made)
 
 
 def register_model(
@@ -108,7 +112,7 @@ def register_model(
         "classifier": classifier,
     }
     output = Output(as_json=as_json)
-    _show(output, "Model", calls.register_model(body, weights, url, key, wait=wait))
+    show(output, "Model", calls.register_model(body, weights, url, key, wait=wait))
 
 
 def qualify(
@@ -131,7 +135,7 @@ def qualify(
 
     body = {"trials": trials, "kinds": kind, "policy": policy, "seed": seed}
     made = calls.qualify(model_id, method, body, url, key, wait=wait)
-    _show(Output(as_json=as_json), "Qualification", made)
+    show(Output(as_json=as_json), "Qualification", made)
 
 
 def forget(
@@ -149,14 +153,14 @@ def forget(
     audit: Level = "references",
     duplicates: Duplicates = False,
     pool: Pool = False,
+    approval: Approval = False,
+    dry_run: DryRun = False,
     follow: Annotated[bool, typer.Option(help="Show the progress until the end.")] = False,
     url: Url = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Ask a model to forget samples: by id, by label or by person."""
-    from service.cli import calls
-
     body = {
         "model_id": str(model_id),
         "sample_ids": [*(sample or []), *_lines(samples)],
@@ -170,9 +174,10 @@ def forget(
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
         "pool": pool or None,
+        "approval": approval or None,
+        "dry_run": dry_run or None,
     }
-    output = Output(as_json=as_json)
-    _show(output, "Request", calls.forget(output, body, url, key, follow=follow))
+    _forget(Output(as_json=as_json), body, url, key, follow=follow and not dry_run)
 
 
 def status(
@@ -189,7 +194,7 @@ def status(
     if request_id is None:
         calls.list_requests(output, url, key)
         return
-    _show(output, "Request", calls.status(output, request_id, url, key, follow=follow))
+    show(output, "Request", calls.status(output, request_id, url, key, follow=follow))
 
 
 def report(
@@ -226,12 +231,54 @@ def verify(context: typer.Context) -> None:
     raise typer.Exit(verifier.main(context.args))
 
 
-def _show(output: Output, title: str, values: dict[str, Any]) -> None:
+def show(output: Output, title: str, values: dict[str, Any]) -> None:
     """Print one resource; nested members are for programs."""
     output.document(values)
     if not output.as_json:
         plain = {name: v for name, v in values.items() if not isinstance(v, dict | list)}
         output.fields(title, plain)
+
+
+def _forget(
+    output: Output, body: dict[str, Any], url: str | None, key: str | None, *, follow: bool
+) -> None:
+    """Open a request and print it, or the price of a dry run."""
+    from service.cli import calls
+
+    made = calls.forget(output, body, url, key, follow=follow)
+    if not made.get("dry_run"):
+        show(output, "Request", made)
+        return
+    show(output, "Price", made)
+    if not output.as_json:
+        _show_rungs(output, made)
+
+
+def _show_rungs(output: Output, price: dict[str, Any]) -> None:
+    """Print what each method takes, from this model's own jobs."""
+    references, pool, hours = price["references"], price["pool"], price["compute_hours"]
+    rows = [
+        [rung["method"], *(_seconds(rung[part]) for part in ("unlearning", "audit"))]
+        for rung in price["ladder"]
+    ]
+    output.table(["method", "unlearning", "audit"], rows)
+    first, last = references["first_look"], references["last_look"]
+    each = _seconds(references["seconds_each"])
+    output.say(f"References: {first} to {last}, {references['ready']} are there; each {each}")
+    if pool["needed"]:
+        output.say(f"Pool: {_seconds(pool['seconds'])}")
+    if hours is None:
+        output.say("Compute: unknown, a part has no history on this model")
+    else:
+        span = f"{hours['least']:.2f} to {hours['most']:.2f}"
+        output.say(f"Compute: {span} {hours['kind'].upper()} hours")
+
+
+def _seconds(spread: dict[str, Any] | None) -> str:
+    if spread is None:
+        return "unknown"
+    span = f"{spread['least']:.1f} to {spread['most']:.1f}"
+    return f"{spread['median']:.1f} s ({span}, n = {spread['n']})"
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -3,12 +3,23 @@
 Every change is an entry of the tenant's audit log in the same transaction.
 """
 
+from service.ledger.approving import decide
 from service.ledger.artifacts import named_artifacts, record_collected
 from service.ledger.audits import open_audit
+from service.ledger.calls import (
+    HeldCall,
+    KeptAnswer,
+    NamedCall,
+    begin_call,
+    drop_call,
+    keep_answer,
+)
 from service.ledger.completing import (
     complete,
 )
 from service.ledger.copies import copy_counts, list_copies
+from service.ledger.deadlines import DUE_RULES, due_at, extended_due_at, lapses_at
+from service.ledger.holds import held_datasets
 from service.ledger.jobs import (
     claim,
     fail,
@@ -16,6 +27,7 @@ from service.ledger.jobs import (
     renew,
     urgent_jobs,
 )
+from service.ledger.leaving import cancel_request, extend_request, hold_request, release_request
 from service.ledger.log import (
     ChainCheck,
     event_fields,
@@ -24,6 +36,7 @@ from service.ledger.log import (
     list_events,
     log_position,
     record_event,
+    take_turn,
     verify_chain,
 )
 from service.ledger.orders import (
@@ -57,7 +70,9 @@ from service.ledger.packages import (
 )
 from service.ledger.planning import (
     plan_run,
+    waiting_approval,
 )
+from service.ledger.pricing import Hours, Price, RungPrice, Spread, price_request
 from service.ledger.progress import (
     Progress,
     audit_progress_of,
@@ -83,6 +98,7 @@ from service.ledger.reading import (
     list_qualifications,
     list_requests,
     list_versions,
+    page_versions,
     report_of_audit,
     report_of_request,
 )
@@ -111,7 +127,7 @@ from service.ledger.request_audits import (
     request_audit_of,
     request_images,
 )
-from service.ledger.requests import cancel_request, open_request
+from service.ledger.requests import open_request, repeated_request
 from service.ledger.samples import (
     class_counts,
     erased_ordinals,
@@ -124,7 +140,6 @@ from service.ledger.states import (
 from service.ledger.sweeping import (
     sweep,
 )
-from service.ledger.terms import DUE_RULES, due_at
 from service.ledger.trials import trials_of
 
 __all__ = [
@@ -143,12 +158,17 @@ __all__ = [
     "CopyCounts",
     "DatasetDraft",
     "FoundCopy",
+    "HeldCall",
+    "Hours",
     "JobError",
     "JobPackage",
+    "KeptAnswer",
     "LogPosition",
     "ModelDraft",
+    "NamedCall",
     "PackageRow",
     "Page",
+    "Price",
     "Progress",
     "QualificationOrder",
     "ReferenceFacts",
@@ -156,13 +176,16 @@ __all__ = [
     "RequestOrder",
     "ResidualCopy",
     "Rung",
+    "RungPrice",
     "SampleRow",
     "SignedReport",
+    "Spread",
     "SubjectFacts",
     "SweepResult",
     "VersionFacts",
     "audit_progress_of",
     "audits_of_request",
+    "begin_call",
     "build_package",
     "cache_key",
     "cancel_request",
@@ -171,11 +194,15 @@ __all__ = [
     "complete",
     "copy_counts",
     "current_version",
+    "decide",
     "dispatch",
+    "drop_call",
     "due_at",
     "erased_ordinals",
     "event_fields",
     "event_hash",
+    "extend_request",
+    "extended_due_at",
     "fail",
     "find_sample_ids",
     "fingerprint",
@@ -188,7 +215,11 @@ __all__ = [
     "get_request",
     "get_run",
     "get_version",
+    "held_datasets",
+    "hold_request",
     "iso",
+    "keep_answer",
+    "lapses_at",
     "list_audits",
     "list_copies",
     "list_datasets",
@@ -205,7 +236,9 @@ __all__ = [
     "open_qualification",
     "open_request",
     "open_request_audit",
+    "page_versions",
     "plan_run",
+    "price_request",
     "progress_of",
     "purge_references",
     "qualification_progress_of",
@@ -214,13 +247,17 @@ __all__ = [
     "register_dataset",
     "register_model",
     "release",
+    "release_request",
     "renew",
+    "repeated_request",
     "report_of_audit",
     "report_of_request",
     "request_audit_of",
     "request_images",
     "sweep",
+    "take_turn",
     "trials_of",
     "urgent_jobs",
     "verify_chain",
+    "waiting_approval",
 ]

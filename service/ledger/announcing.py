@@ -30,6 +30,8 @@ EVENTS: dict[tuple[type[Base], str], str] = {
     (DeletionRequest, "received"): "request.received",
     (DeletionRequest, "in_progress"): "request.in_progress",
     (DeletionRequest, "pending"): "request.pending",
+    (DeletionRequest, "on_hold"): "request.on_hold",
+    (DeletionRequest, "extended"): "request.extended",
     (DeletionRequest, "completed"): "request.completed",
     (DeletionRequest, "cancelled"): "request.cancelled",
     (DeletionRequest, "rejected"): "request.rejected",
@@ -50,6 +52,7 @@ EVENT_TYPES = frozenset(EVENTS.values())
 OPENDSR_STATUS = {
     "pending": "pending",
     "in_progress": "in_progress",
+    "on_hold": "pending",
     "completed": "completed",
     "cancelled": "cancelled",
     "rejected": "cancelled",

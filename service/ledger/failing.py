@@ -151,7 +151,8 @@ def _reject_model(session: Session, job: Job, reason: str) -> None:
     version = session.scalars(select(ModelVersion).where(ModelVersion.model_id == model.id)).one()
     move(session, version, VersionState.REJECTED, number=version.number)
     waiting = select(DeletionRequest).where(
-        DeletionRequest.model_id == model.id, DeletionRequest.status == RequestStatus.PENDING
+        DeletionRequest.model_id == model.id,
+        DeletionRequest.status.in_([RequestStatus.PENDING, RequestStatus.ON_HOLD]),
     )
     for request in session.scalars(waiting).all():
         move(session, request, RequestStatus.REJECTED, code="model_rejected")

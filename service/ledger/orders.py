@@ -84,6 +84,8 @@ class RequestOrder:
 
     `include_duplicates`: whether training samples whose files equal a named one's come too.
     `plugins`: methods of third parties that workers have, besides those that are installed here.
+    `approval`: whether the candidate waits for a person's word. `stated`: the wish as its caller
+    put it, for recognising it when it comes again.
     `pool`: whether models that never saw a single sample may be trained to supply its targets.
     """
 
@@ -97,6 +99,8 @@ class RequestOrder:
     audit: str = "references"
     include_duplicates: Literal["none", "byte_equal"] = "none"
     plugins: Sequence[str] = ()
+    approval: bool = False
+    stated: bytes = b""
     pool: bool = False
 
 

@@ -24,6 +24,7 @@ from service.ledger.starting import choose_start, note
 from service.ledger.states import move, record
 from service.policies import load_policy
 from service.tables import (
+    Approval,
     Audit,
     Dataset,
     DeletionRequest,
@@ -45,8 +46,8 @@ FIRST_METHOD_SEED = 10_000  # beyond every seed of a reference
 def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
     """Make one run of the waiting requests that can share it, if none is active.
 
-    They share the policy, the ladder, the audit level and the wish for a pool of the one that waits
-    longest. E is frozen now: whatever comes into it later is the next run's.
+    They share the policy, the ladder, the audit level, the need of approval and the wish for a pool
+    of the one that waits longest. E is frozen now: whatever comes into it later is the next run's.
 
     Raises:
         NotFound: no such model.
@@ -57,7 +58,7 @@ def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
     take_turn(session, model.tenant_id)
     session.refresh(model)
     base = find_current(session, model_id)
-    if model.status != ModelStatus.READY or base is None or _active_run(session, model_id):
+    if model.status != ModelStatus.READY or base is None or active_run(session, model_id):
         return None
     group = _next_group(session, model_id)
     if not group:
@@ -176,6 +177,14 @@ def reject_candidate(session: Session, run: Run) -> None:
     if candidate.state == VersionState.CANDIDATE:
         move(session, candidate, VersionState.REJECTED, number=candidate.number)
         run.candidate_version_id = None
+        if approval := waiting_approval(session, run):
+            approval.decision, approval.decided_at = "withdrawn", now(session)
+
+
+def waiting_approval(session: Session, run: Run) -> Approval | None:
+    """Return the question whether the run's candidate may be promoted, while it is open."""
+    query = select(Approval).where(Approval.run_id == run.id, Approval.decision.is_(None))
+    return session.scalar(query.execution_options(populate_existing=True))
 
 
 def _add_run(
@@ -248,11 +257,13 @@ def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
     return [request for request in waiting if _terms(request) == _terms(waiting[0])]
 
 
-def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool]:
-    return request.policy_digest, list(request.ladder), request.audit, request.pool
+def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool, bool]:
+    pool, approval = request.pool, request.needs_approval
+    return request.policy_digest, list(request.ladder), request.audit, pool, approval
 
 
-def _active_run(session: Session, model_id: uuid.UUID) -> bool:
+def active_run(session: Session, model_id: uuid.UUID) -> bool:
+    """Say whether a run of the model is active."""
     query = select(Run.id).where(Run.model_id == model_id, Run.state == RunState.ACTIVE)
     return session.scalar(query) is not None
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from service.bitmaps import digest, unpack
 from service.database import limits, now
 from service.ledger.graph import add_job, queue_job, queue_ready
+from service.ledger.holds import held_models
 from service.ledger.log import iso
 from service.ledger.orders import POOLED, JobError
 from service.ledger.report_context import PoolFacts, ResidualCopy
@@ -130,8 +131,14 @@ def pool_copies(session: Session, run: Run) -> list[ResidualCopy]:
 
 
 def drop_pools(session: Session, tenant_id: uuid.UUID) -> list[str]:
-    """Purge the pools whose run is over or serves another forget set; return what to delete."""
-    query = select(Pool).where(Pool.tenant_id == tenant_id, Pool.state == PoolState.READY)
+    """Purge the pools whose run is over or serves another forget set; return what to delete.
+
+    A legal hold on the data set keeps them too.
+    """
+    held = select(Run.id).where(Run.model_id.in_(held_models(session, tenant_id)))
+    query = select(Pool).where(
+        Pool.tenant_id == tenant_id, Pool.state == PoolState.READY, Pool.run_id.not_in(held)
+    )
     keys = []
     for row in session.scalars(query.execution_options(populate_existing=True)).all():
         run = session.get_one(Run, row.run_id)

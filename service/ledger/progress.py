@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from service.ledger.graph import jobs_of
+from service.ledger.planning import waiting_approval
 from service.ledger.qualified import trial_jobs
 from service.tables import (
     Audit,
@@ -46,7 +47,10 @@ def progress_of(session: Session, request: DeletionRequest) -> Progress:
     if request.status != RequestStatus.IN_PROGRESS or request.run_id is None:
         done = request.status == RequestStatus.COMPLETED
         return Progress(str(request.status), 100 if done else 0)
-    return _of_jobs(jobs_of(session, session.get_one(Run, request.run_id)))
+    run = session.get_one(Run, request.run_id)
+    if waiting_approval(session, run) is not None:
+        return Progress("awaiting_approval", 99)
+    return _of_jobs(jobs_of(session, run))
 
 
 def audit_progress_of(session: Session, audit: Audit) -> Progress:

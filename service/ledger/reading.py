@@ -38,7 +38,7 @@ Row = TypeVar(
     WebhookDelivery,
     WebhookEndpoint,
 )
-OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS)
+OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS, RequestStatus.ON_HOLD)
 
 
 def get_row(session: Session, caller: Caller, table: type[Row], key: uuid.UUID, what: str) -> Row:
@@ -139,6 +139,23 @@ def list_versions(session: Session, caller: Caller, model_id: uuid.UUID) -> list
     get_model(session, caller, model_id)
     query = select(ModelVersion).where(ModelVersion.model_id == model_id)
     return list(session.scalars(query.order_by(ModelVersion.number)))
+
+
+def page_versions(
+    session: Session,
+    caller: Caller,
+    model_id: uuid.UUID,
+    cursor: str | None = None,
+    limit: int = 200,
+) -> Page[ModelVersion]:
+    """Return versions of a model, oldest first; the cursor is the last number seen."""
+    get_model(session, caller, model_id)
+    query = select(ModelVersion).where(ModelVersion.model_id == model_id)
+    if cursor is not None:
+        query = query.where(ModelVersion.number > int(cursor))
+    rows = session.scalars(query.order_by(ModelVersion.number).limit(limit + 1)).all()
+    more = len(rows) > limit
+    return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
 
 
 def list_jobs(session: Session, caller: Caller, run_id: uuid.UUID) -> list[Job]:

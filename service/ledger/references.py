@@ -14,6 +14,7 @@ from service.bitmaps import pack, unpack
 from service.config import Settings
 from service.database import limits, now
 from service.ledger.graph import add_job, queue_job
+from service.ledger.holds import held_models
 from service.ledger.log import take_housekeeping, take_turn
 from service.ledger.pools import drop_pools
 from service.ledger.samples import erased_ordinals
@@ -99,7 +100,8 @@ def purge_references(session: Session, storage: Deletes, settings: Settings) -> 
     A reference goes at once when its retain set holds a sample that has come into E since, and
     after `reference_grace_s` otherwise, but never while an open run or audit has that retain set.
     Candidates that were rejected go when their run, and an audit of them, is over, and a pool when
-    its run is. Caches of retain sets without a reference left are removed from this machine.
+    its run is. Caches of retain sets without a reference left are removed from this machine. While
+    a request is on legal hold nothing goes that its data set's models made.
     """
     if not take_housekeeping(session):
         return 0
@@ -145,7 +147,9 @@ def _training(model: Model, owner: Run | Audit, job: Job, seed: int, retain: byt
 def _purge_ready(session: Session, storage: Deletes, settings: Settings, tenant_id: UUID) -> int:
     moment, needed = now(session), _needed(session)
     query = select(Reference).where(
-        Reference.tenant_id == tenant_id, Reference.state == ReferenceState.READY
+        Reference.tenant_id == tenant_id,
+        Reference.state == ReferenceState.READY,
+        Reference.model_id.not_in(held_models(session, tenant_id)),
     )
     stale: dict[tuple[UUID, str], bool] = {}
     purged = 0
@@ -180,6 +184,7 @@ def _purge_rejected(session: Session, storage: Deletes, tenant_id: UUID) -> int:
         ModelVersion.run_id.is_not(None),
         ModelVersion.run_id.not_in(active),
         ModelVersion.id.not_in(audited),
+        ModelVersion.model_id.not_in(held_models(session, tenant_id)),
     )
     rows = session.scalars(query.execution_options(populate_existing=True)).all()
     for row in rows:

@@ -25,7 +25,7 @@ from service.ledger.log import take_turn
 from service.ledger.orders import Caller
 from service.ledger.planning import start_look
 from service.ledger.qualified import qualify_by
-from service.ledger.reading import get_request
+from service.ledger.reading import OPEN, get_request
 from service.ledger.report_context import ReportContext
 from service.ledger.samples import chunks, erased_ordinals, samples_of
 from service.ledger.states import record
@@ -48,7 +48,6 @@ from service.tables import (
 )
 
 AuditOfRequest = Literal["upgrade", "reproduction"]
-OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS)
 
 
 def open_request_audit(

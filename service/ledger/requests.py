@@ -1,33 +1,29 @@
-"""Deletion requests come in here, and may be withdrawn until they are closed."""
+"""Deletion requests come in here."""
 
-import uuid
-from dataclasses import replace
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
 from service.commitment import merkle_root, new_salt
-from service.database import now
+from service.database import limits, now
 from service.errors import Conflict
 from service.ledger.copies import add_copies, equal_files, sample_ids_of
+from service.ledger.deadlines import REGIMES, due_at
 from service.ledger.log import take_turn
 from service.ledger.orders import Caller, RequestOrder
-from service.ledger.planning import finish_run, plan_run, requests_of, restart_without_lost
+from service.ledger.planning import plan_run
 from service.ledger.qualified import unqualified_methods
-from service.ledger.reading import get_request
+from service.ledger.reading import OPEN
 from service.ledger.samples import add_erased, resolve_training_samples
-from service.ledger.states import move, record
-from service.ledger.terms import (
-    DUE_RULES,
-    checked_terms,
-    due_at,
-    refuse_emptying,
-    refuse_taken,
-    usable_model,
-)
+from service.ledger.states import record
+from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
 from service.policies import load_policy
-from service.tables import DeletionRequest, RequestSamples, RequestStatus, Run, RunState, new_id
+from service.tables import DeletionRequest, Model, RequestSamples, RequestStatus, new_id
 
 
 def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
@@ -39,13 +35,47 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
     Raises:
         NotFound: the model.
         Conflict: `model_rejected`, `already_erased` or `already_requested` for this model,
-            `qualification_missing` where the audit level is `qualified`.
+            `subject_request_exists`, `qualification_missing` where the audit level is `qualified`.
         Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
             ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
+    checked = check_request(session, caller, order)
+    model, ordinals = checked.model, checked.ordinals
+    request = new_request(session, caller, checked.order, len(ordinals))
+    _keep_samples(session, request, ordinals)
+    num_included, num_left = len(checked.included), len(checked.left)
+    add_copies(session, request, checked.left | checked.in_holdout, num_included)
+    total = add_erased(session, model.dataset_id, ordinals)
+    facts = {"samples": len(ordinals), "commitment": request.commitment_root, "erased": total}
+    facts |= {"equal_copies_included": num_included, "equal_copies_left": num_left}
+    record(session, request, "received", caller.actor, **facts)
+    plan_run(session, model.id)
+    return request
+
+
+@dataclass(frozen=True)
+class CheckedOrder:
+    """An order that can be accepted, with its forget set and the copies of it that were found.
+
+    `order` names what `included` adds too; `left` and `in_holdout` are copies outside the set.
+    """
+
+    model: Model
+    order: RequestOrder
+    ordinals: BitMap
+    included: BitMap
+    left: BitMap
+    in_holdout: BitMap
+
+
+def check_request(session: Session, caller: Caller, order: RequestOrder) -> CheckedOrder:
+    """Refuse what `open_request` refuses, and write nothing."""
     model = usable_model(session, caller, order.model_id)
     order = checked_terms(order)
+    load_policy(order.policy)
+    if known := _request_of_subject(session, caller, order.subject_request_id):
+        raise _subject_taken(known)
     _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
@@ -56,16 +86,7 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals |= included
     refuse_emptying(session, model, ordinals)
-    request = _new_request(session, caller, order, len(ordinals))
-    _keep_samples(session, request, ordinals)
-    left = copies - included
-    add_copies(session, request, left | in_holdout, len(included))
-    total = add_erased(session, model.dataset_id, ordinals)
-    facts = {"samples": len(ordinals), "commitment": request.commitment_root, "erased": total}
-    facts |= {"equal_copies_included": len(included), "equal_copies_left": len(left)}
-    record(session, request, "received", caller.actor, **facts)
-    plan_run(session, model.id)
-    return request
+    return CheckedOrder(model, order, ordinals, included, copies - included, in_holdout)
 
 
 def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) -> None:
@@ -76,32 +97,48 @@ def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) 
     )
 
 
-def cancel_request(session: Session, caller: Caller, request_id: uuid.UUID) -> DeletionRequest:
-    """Withdraw a request that is not closed; its samples stay in E and may be requested again.
+def repeated_request(
+    session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
+) -> DeletionRequest | None:
+    """Return the request that this one repeats word for word, None where there is none.
 
-    A run that serves others too begins its rung anew without it; a run left empty ends.
+    A subject request names one deletion request of a tenant, until that is cancelled, rejected or
+    failed. `stated` is what was asked, as `RequestOrder.stated` was then.
 
     Raises:
-        NotFound: no such request.
-        Conflict: `already_closed`.
+        Conflict: `subject_request_exists`: it names another one, at `location`.
     """
     take_turn(session, caller.tenant_id)
-    request = get_request(session, caller, request_id)
-    if request.status not in (RequestStatus.PENDING, RequestStatus.IN_PROGRESS):
-        raise Conflict("already_closed", f"The request is {request.status} already.")
-    move(session, request, RequestStatus.CANCELLED, caller.actor)
-    request.closed_at, request.reason_code = now(session), "cancelled_by_caller"
-    request.reason = "The caller withdrew the request."
-    session.flush()
-    run = None if request.run_id is None else session.get(Run, request.run_id)
-    if run is not None and run.state == RunState.ACTIVE:
-        session.refresh(run)
-        if requests_of(session, run):
-            restart_without_lost(session, run)
-        else:
-            finish_run(session, run, RunState.CANCELLED, "All its requests were withdrawn.")
-            plan_run(session, run.model_id)
-    return request
+    known = _request_of_subject(session, caller, subject_request_id)
+    if known is None:
+        return None
+    salt, digest = known.commitment_salt, known.order_digest
+    if salt and digest and hmac.compare_digest(digest, _order_digest(salt, stated)):
+        return known
+    raise _subject_taken(known)
+
+
+def _request_of_subject(
+    session: Session, caller: Caller, subject_request_id: str | None
+) -> DeletionRequest | None:
+    if subject_request_id is None:
+        return None
+    query = select(DeletionRequest).where(
+        DeletionRequest.tenant_id == caller.tenant_id,
+        DeletionRequest.subject_request_id == subject_request_id,
+        DeletionRequest.status.in_([*OPEN, RequestStatus.COMPLETED]),
+    )
+    return session.scalar(query.execution_options(populate_existing=True))
+
+
+def _subject_taken(known: DeletionRequest) -> Conflict:
+    location = f"/v1/deletion-requests/{known.id}"
+    detail = f"Another request has this subject_request_id: {location}."
+    return Conflict("subject_request_exists", detail, location=location)
+
+
+def _order_digest(salt: bytes, stated: bytes) -> str:
+    return hmac.new(salt, stated, hashlib.sha256).hexdigest()
 
 
 def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
@@ -123,11 +160,14 @@ def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
         raise Conflict("qualification_missing", detail, methods=missing)
 
 
-def _new_request(
+def new_request(
     session: Session, caller: Caller, order: RequestOrder, num_samples: int
 ) -> DeletionRequest:
+    """Return a row for an order that was checked; nothing is written."""
     policy = load_policy(order.policy)
     salt, received = new_salt(), now(session)
+    asked = min(order.submitted_time or received, received)
+    by_policy = policy.name in limits(session).approval_policies
     return DeletionRequest(
         id=new_id(),
         tenant_id=caller.tenant_id,
@@ -136,8 +176,10 @@ def _new_request(
         regulation=order.regulation,
         submitted_time=order.submitted_time or received,
         received_at=received,
-        due_at=due_at(received, order.regulation),
-        due_rule=DUE_RULES[order.regulation],
+        due_at=due_at(asked, order.regulation),
+        due_rule=REGIMES[order.regulation].rule,
+        needs_approval=order.approval or by_policy,
+        order_digest=_order_digest(salt, order.stated) if order.stated else None,
         num_samples=num_samples,
         policy_name=policy.name,
         policy_version=policy.version,

@@ -1,5 +1,6 @@
 """The verdicts decide: close, take another look, or climb."""
 
+import uuid
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from service.database import now
+from service.ledger.approving import ask_approval
 from service.ledger.closing import close_audit, close_run
 from service.ledger.failing import climb
 from service.ledger.log import iso
@@ -47,13 +49,28 @@ def settle_run(session: Session, run: Run, result: dict[str, Any], publish: Publ
     }
     add_try(session, run, result["audits"])
     if method_of(run.ladder[run.rung]) == RETRAIN:
-        close_run(session, run, dict.fromkeys(verdicts, RETRAINED), result, publish)
+        _close(session, run, dict.fromkeys(verdicts, RETRAINED), result, publish)
     elif CLOSING.issuperset(verdicts.values()):
-        close_run(session, run, verdicts, result, publish)
+        _close(session, run, verdicts, result, publish)
     elif "FAIL" not in verdicts.values() and _has_next_look(run):
         _look_again(session, run)
     else:
         climb(session, run)
+
+
+def _close(
+    session: Session,
+    run: Run,
+    verdicts: dict[uuid.UUID, str],
+    result: dict[str, Any],
+    publish: Publish,
+) -> None:
+    """Close the run, or let its candidate wait where one of its requests needs approval."""
+    waits = any(request.needs_approval for request in requests_of(session, run))
+    if waits and set(verdicts.values()) != {"NOTHING_TO_REMOVE"}:
+        ask_approval(session, run, verdicts, result)
+    else:
+        close_run(session, run, verdicts, result, publish)
 
 
 def settle_audit(session: Session, audit: Audit, result: dict[str, Any], publish: Publish) -> None:

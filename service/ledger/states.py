@@ -53,9 +53,10 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
         "rejected": {"purged"},
     },
     RequestStatus: {
-        "pending": {"in_progress", "cancelled", "rejected"},
+        "pending": {"in_progress", "on_hold", "cancelled", "rejected"},
         # back to pending: its run's base was no longer current, so another run has to serve it
-        "in_progress": {"pending", "completed", "cancelled", "failed"},
+        "in_progress": {"pending", "on_hold", "completed", "cancelled", "failed"},
+        "on_hold": {"pending", "cancelled", "rejected"},
     },
     AuditStatus: {"in_progress": {"completed", "failed"}},
     QualificationState: {

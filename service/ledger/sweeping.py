@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.database import now
+from service.ledger.calls import purge_calls
 from service.ledger.graph import add_wake_up
 from service.ledger.jobs import fail_job
 from service.ledger.log import take_housekeeping, take_turn
@@ -42,6 +43,7 @@ def sweep(session: Session, settings: Settings) -> SweepResult:
     woken = _wake_forgotten(session, settings)
     _expire_qualifications(session)
     planned = _plan_waiting(session)
+    purge_calls(session)
     old = now(session) - timedelta(days=KEPT_DAYS)
     live = select(Job.id).where(Job.status.in_([JobStatus.WAITING, JobStatus.QUEUED]))
     session.execute(delete(Outbox).where(Outbox.sent_at < old, Outbox.job_id.not_in(live)))

@@ -1,36 +1,19 @@
-"""What a request may ask for, and until when it must be answered."""
+"""What a request may ask for."""
 
-import calendar
 import uuid
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from pyroaring import BitMap
 from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict, Unprocessable
+from service.ledger.deadlines import REGIMES
 from service.ledger.orders import AUDIT_LEVELS, POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
 from service.ledger.rungs import checked_ladder, methods_of
 from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
 from service.tables import Dataset, Model, ModelStatus
-
-DUE_RULES = {
-    "gdpr": "one calendar month after receipt (GDPR Art. 12(3))",
-    "uk_gdpr": "one calendar month after receipt (UK GDPR Art. 12A)",
-    "ccpa": "45 days after receipt (CCPA §1798.130)",
-    "other": "one calendar month after receipt",
-}
-
-
-def due_at(received: datetime, regulation: str = "gdpr") -> datetime:
-    """Return the deadline: the same day of the next month, clipped to its last day (UTC)."""
-    if regulation == "ccpa":
-        return received + timedelta(days=45)
-    year, month = received.year + received.month // 12, received.month % 12 + 1
-    day = min(received.day, calendar.monthrange(year, month)[1])
-    return received.replace(year=year, month=month, day=day)
 
 
 def usable_model(session: Session, caller: Caller, model_id: uuid.UUID) -> Model:
@@ -54,8 +37,8 @@ def checked_terms(order: RequestOrder) -> RequestOrder:
         Unprocessable: a regulation, an audit level, a method or a hyper-parameter that there is
             not, or a ladder that makes no sense.
     """
-    if order.regulation not in DUE_RULES:
-        known = ", ".join(DUE_RULES)
+    if order.regulation not in REGIMES:
+        known = ", ".join(REGIMES)
         _refuse("unknown_regulation", "/regulation", f"The regulations are: {known}.")
     if order.audit not in AUDIT_LEVELS:
         _refuse("unknown_audit", "/audit", f"The audit levels are: {', '.join(AUDIT_LEVELS)}.")

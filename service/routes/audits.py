@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 
-from service import events, ledger, tables
+from service import conditional, events, ledger, tables
+from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
     Parts,
@@ -19,8 +20,10 @@ from service.dependencies import (
     json_or_form,
     scope,
 )
+from service.idempotency import Once, creation
 from service.ledger import Caller
 from service.lookups import version_number
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Audit
 from service.schemas import AuditOrder, Page
@@ -40,6 +43,7 @@ _read_order = json_or_form(AuditOrder, "audit", "weights")
     "",
     status_code=202,
     summary="Audit a candidate made elsewhere",
+    response_model=Audit,
     openapi_extra=form_or_json_body(AuditOrder, "audit", "weights"),
     responses=problem_responses(
         "invalid_credentials",
@@ -50,6 +54,8 @@ _read_order = json_or_form(AuditOrder, "audit", "weights")
         "not_found",
         "body_too_large",
         "unsupported_media_type",
+        "idempotency_key_in_use",
+        "idempotency_key_reused",
         "model_not_ready",
         "model_rejected",
         "no_samples",
@@ -71,8 +77,8 @@ def open_audit(
     upload: Annotated[Upload[AuditOrder], Depends(_read_order)],
     caller: Annotated[Caller, scope("audits:write")],
     parts: PartsDep,
-    response: Response,
-) -> Audit:
+    once: Annotated[Once, creation("audits:write")],
+) -> Response:
     """Accept the audit and start it; it erases nothing and changes no version."""
     order = upload.order
     with parts.database.read() as session:  # refuse before copying what may be large
@@ -95,37 +101,38 @@ def open_audit(
             policy=order.policy,
         )
         audit = audit_resource(session, ledger.open_audit(session, caller, wish))
-    response.headers["Location"] = audit.links.self
-    response.headers["Retry-After"] = "5"
-    return audit
+        headers = {"Location": audit.links.self, "Retry-After": "5"}
+        return once.answer(session, audit, 202, headers)
 
 
 @router.get("", summary="List audits, newest first")
 def list_audits(
     caller: Annotated[Caller, scope("audits:read")],
     parts: PartsDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[Audit]:
     """Return one page."""
     with parts.database.read() as session:
-        page = ledger.list_audits(session, caller, cursor, limit)
-        items = [audit_resource(session, row) for row in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        page = ledger.list_audits(session, caller, paging.start, paging.limit)
+        return paging.page(page, [audit_resource(session, row) for row in page.items])
 
 
-@router.get("/{audit_id}", summary="Read an audit", responses=problem_responses("not_found"))
+@router.get(
+    "/{audit_id}",
+    summary="Read an audit",
+    response_model=Audit,
+    responses={**UNCHANGED, **problem_responses("not_found")},
+)
 def get_audit(
     audit_id: uuid.UUID,
     caller: Annotated[Caller, scope("audits:read")],
     parts: PartsDep,
-    response: Response,
-) -> Audit:
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """Return where the audit stands; `Retry-After` says when to ask again."""
     audit = _read(parts, caller, audit_id)
-    if audit.status == "in_progress":
-        response.headers["Retry-After"] = "5"
-    return audit
+    later = {"Retry-After": "5"} if audit.status == "in_progress" else None
+    return conditional.answer(audit, if_none_match, later)
 
 
 def _first(

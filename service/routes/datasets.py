@@ -6,7 +6,8 @@ from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from service import ledger
+from service import conditional, ledger
+from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
     Parts,
@@ -17,9 +18,11 @@ from service.dependencies import (
     scope,
 )
 from service.errors import Unprocessable
+from service.idempotency import Once, creation
 from service.ledger import Caller, DatasetDraft, SampleRow
 from service.lookups import find_samples
 from service.manifests import Manifest, locate_manifest, locate_root, read_manifest
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Dataset, Sample
 from service.schemas import DatasetOrder, Page
@@ -34,14 +37,12 @@ router = APIRouter(
 _MANIFEST_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}
 _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
 
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of a page.")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
-
 
 @router.post(
     "",
     status_code=201,
     summary="Register a data set",
+    response_model=Dataset,
     openapi_extra=form_or_json_body(DatasetOrder, "dataset", "manifest"),
     responses=problem_responses(
         "invalid_credentials",
@@ -52,6 +53,8 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
         "body_too_large",
         "unsupported_media_type",
         "name_taken",
+        "idempotency_key_in_use",
+        "idempotency_key_reused",
         "manifest_columns_missing",
         "manifest_empty",
         "manifest_not_found",
@@ -65,8 +68,8 @@ def register_dataset(
     upload: Annotated[Upload[DatasetOrder], Depends(_read_order)],
     caller: Annotated[Caller, scope("datasets:write")],
     parts: PartsDep,
-    response: Response,
-) -> Dataset:
+    once: Annotated[Once, creation("datasets:write")],
+) -> Response:
     """Read the manifest, check every row, and register all samples or none.
 
     The manifest is named by URI under a data root, or uploaded (form parts `dataset`, JSON, and
@@ -93,30 +96,37 @@ def register_dataset(
     )
     with parts.database.write() as session:
         dataset = Dataset.of(ledger.register_dataset(session, caller, draft))
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
-    return dataset
+        return once.answer(session, dataset, 201, {"Location": f"/v1/datasets/{dataset.id}"})
 
 
 @router.get("", summary="List data sets, newest first")
 def list_datasets(
     caller: Annotated[Caller, scope("datasets:read")],
     parts: PartsDep,
-    cursor: Cursor = None,
-    limit: Limit = 50,
+    paging: Annotated[Paging, paging(50, most=1000)],
 ) -> Page[Dataset]:
     """Return one page."""
     with parts.database.read() as session:
-        page = ledger.list_datasets(session, caller, cursor, limit)
-        return Page(items=[Dataset.of(row) for row in page.items], next_cursor=page.next_cursor)
+        page = ledger.list_datasets(session, caller, paging.start, paging.limit)
+        return paging.page(page, [Dataset.of(row) for row in page.items])
 
 
-@router.get("/{dataset_id}", summary="Read a data set", responses=problem_responses("not_found"))
+@router.get(
+    "/{dataset_id}",
+    summary="Read a data set",
+    response_model=Dataset,
+    responses={**UNCHANGED, **problem_responses("not_found")},
+)
 def get_dataset(
-    dataset_id: uuid.UUID, caller: Annotated[Caller, scope("datasets:read")], parts: PartsDep
-) -> Dataset:
+    dataset_id: uuid.UUID,
+    caller: Annotated[Caller, scope("datasets:read")],
+    parts: PartsDep,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """Return one data set."""
     with parts.database.read() as session:
-        return Dataset.of(ledger.get_dataset(session, caller, dataset_id))
+        dataset = Dataset.of(ledger.get_dataset(session, caller, dataset_id))
+    return conditional.answer(dataset, if_none_match)
 
 
 @router.get(
@@ -130,8 +140,7 @@ def list_samples(
     label: Annotated[int | None, Query(ge=0)] = None,
     subject_id: Annotated[str | None, Query(max_length=512)] = None,
     split: Annotated[str | None, Query(pattern="^(train|holdout)$")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    paging: Annotated[Paging, paging(100, most=1000)],
 ) -> Page[Sample]:
     """Return one page of those with this label, subject and split, in the manifest's order."""
     with parts.database.read() as session:
@@ -143,11 +152,10 @@ def list_samples(
             label=label,
             subject_id=subject_id,
             split=split,
-            cursor=cursor,
-            limit=limit,
+            cursor=paging.start,
+            limit=paging.limit,
         )
-        items = [Sample.of(row, names) for row in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        return paging.page(page, [Sample.of(row, names) for row in page.items])
 
 
 def _read_uploaded(parts: Parts, order: DatasetOrder, file: BinaryIO) -> tuple[Manifest, str]:

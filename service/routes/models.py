@@ -3,11 +3,12 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from service import ledger, tables
+from service import conditional, ledger, tables
+from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
     PartsDep,
@@ -18,8 +19,10 @@ from service.dependencies import (
 )
 from service.downloads import weights_response
 from service.errors import NotFound, ServiceError
+from service.idempotency import Once, creation
 from service.ledger import Caller, ModelDraft
 from service.lookups import check_failure
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Model, ModelVersion
 from service.schemas import ModelOrder, Page
@@ -38,6 +41,7 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
     "",
     status_code=201,
     summary="Register a model",
+    response_model=Model,
     openapi_extra=form_or_json_body(ModelOrder, "model", "weights"),
     responses=problem_responses(
         "invalid_credentials",
@@ -49,6 +53,8 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
         "body_too_large",
         "unsupported_media_type",
         "name_taken",
+        "idempotency_key_in_use",
+        "idempotency_key_reused",
         "path_outside_roots",
         "weights_digest_mismatch",
         "weights_not_found",
@@ -60,8 +66,8 @@ def register_model(
     upload: Annotated[Upload[ModelOrder], Depends(_read_order)],
     caller: Annotated[Caller, scope("models:write")],
     parts: PartsDep,
-    response: Response,
-) -> Model:
+    once: Annotated[Once, creation("models:write")],
+) -> Response:
     """Keep the weights and let a worker check that they fit; until then it is `registering`.
 
     The weights, safetensors only, are named by `weights_uri` under a data root or uploaded (form
@@ -90,46 +96,59 @@ def register_model(
     )
     with parts.database.write() as session:
         model = _model(session, caller, ledger.register_model(session, caller, draft))
-    response.headers["Location"] = f"/v1/models/{model.id}"
-    response.headers["Retry-After"] = "2"
-    return model
+        headers = {"Location": f"/v1/models/{model.id}", "Retry-After": "2"}
+        return once.answer(session, model, 201, headers)
 
 
 @router.get("", summary="List models, newest first")
 def list_models(
     caller: Annotated[Caller, scope("models:read")],
     parts: PartsDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[Model]:
     """Return one page."""
     with parts.database.read() as session:
-        page = ledger.list_models(session, caller, cursor, limit)
-        items = [_model(session, caller, row) for row in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        page = ledger.list_models(session, caller, paging.start, paging.limit)
+        return paging.page(page, [_model(session, caller, row) for row in page.items])
 
 
-@router.get("/{model_id}", summary="Read a model", responses=problem_responses("not_found"))
+@router.get(
+    "/{model_id}",
+    summary="Read a model",
+    response_model=Model,
+    responses={**UNCHANGED, **problem_responses("not_found")},
+)
 def get_model(
-    model_id: uuid.UUID, caller: Annotated[Caller, scope("models:read")], parts: PartsDep
-) -> Model:
+    model_id: uuid.UUID,
+    caller: Annotated[Caller, scope("models:read")],
+    parts: PartsDep,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """Return one model."""
     with parts.database.read() as session:
-        return _model(session, caller, ledger.get_model(session, caller, model_id))
+        model = _model(session, caller, ledger.get_model(session, caller, model_id))
+    return conditional.answer(model, if_none_match)
 
 
 @router.get(
     "/{model_id}/versions",
     summary="List a model's versions",
-    responses=problem_responses("not_found"),
+    response_model=Page[ModelVersion],
+    responses={**UNCHANGED, **problem_responses("not_found", "bad_cursor")},
 )
 def list_versions(
-    model_id: uuid.UUID, caller: Annotated[Caller, scope("models:read")], parts: PartsDep
-) -> Page[ModelVersion]:
-    """Return all versions, oldest first."""
+    model_id: uuid.UUID,
+    caller: Annotated[Caller, scope("models:read")],
+    parts: PartsDep,
+    paging: Annotated[Paging, paging(200, most=1000)],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Return one page, oldest first."""
     with parts.database.read() as session:
-        rows = ledger.list_versions(session, caller, model_id)
-        return Page(items=[ModelVersion.of(row) for row in rows], next_cursor=None)
+        page = ledger.page_versions(session, caller, model_id, paging.start, paging.limit)
+        shown = paging.page(page, [ModelVersion.of(row) for row in page.items])
+    link = paging.response.headers.get("link")
+    return conditional.answer(shown, if_none_match, {"Link": link} if link else None)
 
 
 @router.get(

@@ -3,13 +3,15 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from service import ledger, tables
 from service.dependencies import GuardedRoute, PartsDep, scope
+from service.idempotency import Once, creation
 from service.ledger import Caller
 from service.lookups import version_number
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.qualification_resources import Qualification
 from service.schemas import Page, QualificationOrder
@@ -28,6 +30,7 @@ router = APIRouter(
     "",
     status_code=202,
     summary="Qualify a method on a model",
+    response_model=Qualification,
     responses=problem_responses(
         "invalid_credentials",
         "insufficient_scope",
@@ -36,6 +39,8 @@ router = APIRouter(
         "not_found",
         "body_too_large",
         "unsupported_media_type",
+        "idempotency_key_in_use",
+        "idempotency_key_reused",
         "model_not_ready",
         "model_rejected",
         "recipe_required",
@@ -51,8 +56,8 @@ def open_qualification(
     order: QualificationOrder,
     caller: Annotated[Caller, scope("audits:write")],
     parts: PartsDep,
-    response: Response,
-) -> Qualification:
+    once: Annotated[Once, creation("audits:write")],
+) -> Response:
     """Queue the trials; they erase nothing, and every qualification stays listed."""
     wish = ledger.QualificationOrder(
         model_id=model_id,
@@ -65,9 +70,8 @@ def open_qualification(
     )
     with parts.database.write() as session:
         made = _resource(session, ledger.open_qualification(session, caller, wish))
-    response.headers["Location"] = made.links.self
-    response.headers["Retry-After"] = "30"
-    return made
+        headers = {"Location": made.links.self, "Retry-After": "30"}
+        return once.answer(session, made, 202, headers)
 
 
 @router.get("", summary="List a model's qualifications, newest first")
@@ -75,14 +79,12 @@ def list_qualifications(
     model_id: uuid.UUID,
     caller: Annotated[Caller, scope("audits:read")],
     parts: PartsDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[Qualification]:
     """Return one page, whatever became of them: failed and expired ones too."""
     with parts.database.read() as session:
-        page = ledger.list_qualifications(session, caller, model_id, cursor, limit)
-        items = [_resource(session, row) for row in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        page = ledger.list_qualifications(session, caller, model_id, paging.start, paging.limit)
+        return paging.page(page, [_resource(session, row) for row in page.items])
 
 
 @router.get("/{qualification_id}", summary="Read a qualification")

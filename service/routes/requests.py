@@ -1,25 +1,27 @@
 """Ask a model to forget samples, and follow what becomes of it."""
 
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 
-from service import events, ledger, tables
+from service import conditional, events, ledger, tables
+from service.conditional import UNCHANGED, IfNoneMatch
 from service.copy_resources import FoundCopy
-from service.database import now
-from service.dependencies import GuardedRoute, Parts, PartsDep, scope
-from service.downloads import matches
+from service.database import limits, now
+from service.dependencies import JSON_TYPE, GuardedRoute, Parts, PartsDep, scope
+from service.estimates import RequestEstimate
+from service.idempotency import REPLAYED, Once, creation
 from service.ledger import Caller, RequestOrder
-from service.lookups import version_number
+from service.lookups import last_approval, version_number
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.request_audit_resources import RequestAudit
-from service.resources import DeletionRequest, RequestFacts
+from service.request_resources import Approval, DeletionRequest, RequestFacts, Status
 from service.schemas import DeletionOrder, Page
 from service.targets import chosen_sample_ids
 
@@ -30,66 +32,72 @@ router = APIRouter(
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
 RETRY_AFTER = {"Retry-After": "5"}
-OPEN = ("pending", "in_progress")
-Status = Literal["pending", "in_progress", "completed", "cancelled", "rejected", "failed"]
+AGAIN = {REPLAYED: "true"}
+OPEN = ("pending", "in_progress", "on_hold")
+
+
+_REFUSALS = problem_responses(
+    "invalid_credentials",
+    "insufficient_scope",
+    "invalid_request",
+    "not_json",
+    "not_found",
+    "body_too_large",
+    "unsupported_media_type",
+    "already_erased",
+    "already_requested",
+    "idempotency_key_in_use",
+    "idempotency_key_reused",
+    "model_rejected",
+    "bad_hyperparameters",
+    "bad_ladder",
+    "no_samples",
+    "qualification_missing",
+    "nothing_left",
+    "pool_not_usable",
+    "not_training_samples",
+    "recipe_required",
+    "retrain_required",
+    "subject_request_exists",
+    "repeated_samples",
+    "too_many_samples",
+    "unknown_method",
+    "unknown_policy",
+    "unknown_samples",
+)
 
 
 @router.post(
     "",
     status_code=202,
     summary="Ask a model to forget samples",
-    responses=problem_responses(
-        "invalid_credentials",
-        "insufficient_scope",
-        "invalid_request",
-        "not_json",
-        "not_found",
-        "body_too_large",
-        "unsupported_media_type",
-        "already_erased",
-        "already_requested",
-        "model_rejected",
-        "bad_hyperparameters",
-        "bad_ladder",
-        "no_samples",
-        "qualification_missing",
-        "nothing_left",
-        "pool_not_usable",
-        "not_training_samples",
-        "recipe_required",
-        "retrain_required",
-        "repeated_samples",
-        "too_many_samples",
-        "unknown_method",
-        "unknown_policy",
-        "unknown_samples",
-    ),
+    response_model=DeletionRequest,
+    responses={
+        200: {
+            "model": DeletionRequest | RequestEstimate,
+            "description": "The request that this one repeats, or the price of a dry run.",
+        },
+        **_REFUSALS,
+    },
 )
 def open_request(
     order: DeletionOrder,
     caller: Annotated[Caller, scope("requests:write")],
     parts: PartsDep,
-    response: Response,
-) -> DeletionRequest:
+    once: Annotated[Once, creation("requests:write")],
+) -> Response:
     """Accept the request and start working on it; its samples are named by id, label or subject."""
+    stated = order.model_dump_json(exclude={"dry_run"}).encode()
+    if order.dry_run:
+        return _price(parts, caller, order, stated)
     with parts.database.write() as session:
-        wish = RequestOrder(
-            model_id=order.model_id,
-            sample_ids=chosen_sample_ids(session, caller, order, parts.settings.max_sample_ids),
-            subject_request_id=order.subject_request_id,
-            regulation=order.regulation,
-            submitted_time=order.submitted_time,
-            policy=order.policy,
-            ladder=[rung.plain for rung in order.ladder or ()] or ledger.DEFAULT_LADDER,
-            audit=order.audit,
-            include_duplicates=order.include_duplicates,
-            plugins=parts.settings.plugin_methods,
-            pool=order.pool,
-        )
-        request = _resource(session, ledger.open_request(session, caller, wish))
-    response.headers["Location"] = request.links.self
-    response.headers.update(RETRY_AFTER)
-    return request
+        again = ledger.repeated_request(session, caller, order.subject_request_id, stated)
+        if again is not None:
+            request = request_resource(session, again)
+            return once.answer(session, request, 200, {"Location": request.links.self, **AGAIN})
+        wish = _wish(session, parts, caller, order, stated)
+        request = request_resource(session, ledger.open_request(session, caller, wish))
+        return once.answer(session, request, 202, {"Location": request.links.self, **RETRY_AFTER})
 
 
 @router.get("", summary="List deletion requests, newest first")
@@ -100,8 +108,7 @@ def list_requests(
     status: Annotated[Status | None, Query()] = None,
     model_id: Annotated[uuid.UUID | None, Query()] = None,
     overdue: Annotated[bool | None, Query(description="Open and past the deadline.")] = None,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[DeletionRequest]:
     """Return one page."""
     with parts.database.read() as session:
@@ -111,46 +118,29 @@ def list_requests(
             status=status,
             model_id=model_id,
             overdue=overdue,
-            cursor=cursor,
-            limit=limit,
+            cursor=paging.start,
+            limit=paging.limit,
         )
-        items = [_resource(session, row) for row in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        return paging.page(page, [request_resource(session, row) for row in page.items])
 
 
 @router.get(
     "/{request_id}",
     summary="Read a deletion request",
     response_model=DeletionRequest,
-    responses={304: {"description": "Nothing has changed."}, **problem_responses("not_found")},
+    responses={**UNCHANGED, **problem_responses("not_found")},
 )
 def get_request(
     request_id: uuid.UUID,
     caller: Annotated[Caller, scope("requests:read")],
     parts: PartsDep,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Return where the request stands; `Retry-After` says when to ask again."""
     request = _read(parts, caller, request_id)
-    body = request.model_dump_json().encode()
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": etag, **(RETRY_AFTER if request.status in OPEN else {})}
-    if matches(if_none_match, etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
-
-
-@router.post(
-    "/{request_id}/cancel",
-    summary="Withdraw a deletion request",
-    responses=problem_responses("not_found", "already_closed", "illegal_move"),
-)
-def cancel_request(
-    request_id: uuid.UUID, caller: Annotated[Caller, scope("requests:write")], parts: PartsDep
-) -> DeletionRequest:
-    """Withdraw a request that is not closed; its samples stay out of all later training."""
-    with parts.database.write() as session:
-        return _resource(session, ledger.cancel_request(session, caller, request_id))
+    return conditional.answer(
+        request, if_none_match, RETRY_AFTER if request.status in OPEN else None
+    )
 
 
 @router.get(
@@ -162,17 +152,45 @@ def list_duplicates(
     request_id: uuid.UUID,
     caller: Annotated[Caller, scope("requests:read", "datasets:read")],
     parts: PartsDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+    paging: Annotated[Paging, paging(100)],
 ) -> Page[FoundCopy]:
     """Return one page of the samples outside the request that show what it wants forgotten."""
     with parts.database.read() as session:
-        page = ledger.list_copies(session, caller, request_id, cursor, limit)
+        page = ledger.list_copies(session, caller, request_id, paging.start, paging.limit)
         request = ledger.get_request(session, caller, request_id)
         model = ledger.get_model(session, caller, request.model_id)
         names = ledger.get_dataset(session, caller, model.dataset_id).class_names
-        items = [FoundCopy.of(copy, names) for copy in page.items]
-        return Page(items=items, next_cursor=page.next_cursor)
+        return paging.page(page, [FoundCopy.of(copy, names) for copy in page.items])
+
+
+def _wish(
+    session: Session, parts: Parts, caller: Caller, order: DeletionOrder, stated: bytes
+) -> RequestOrder:
+    return RequestOrder(
+        model_id=order.model_id,
+        sample_ids=chosen_sample_ids(session, caller, order, parts.settings.max_sample_ids),
+        subject_request_id=order.subject_request_id,
+        regulation=order.regulation,
+        submitted_time=order.submitted_time,
+        policy=order.policy,
+        ladder=[rung.plain for rung in order.ladder or ()] or ledger.DEFAULT_LADDER,
+        audit=order.audit,
+        include_duplicates=order.include_duplicates,
+        plugins=parts.settings.plugin_methods,
+        approval=order.approval,
+        pool=order.pool,
+        stated=stated,
+    )
+
+
+def _price(parts: Parts, caller: Caller, order: DeletionOrder, stated: bytes) -> Response:
+    with parts.database.read() as session:
+        again = ledger.repeated_request(session, caller, order.subject_request_id, stated)
+        if again is not None:
+            return conditional.answer(request_resource(session, again), headers=AGAIN)
+        wish = _wish(session, parts, caller, order, stated)
+        estimate = RequestEstimate.of(order.model_id, ledger.price_request(session, caller, wish))
+    return Response(estimate.model_dump_json(), media_type=JSON_TYPE)
 
 
 def _first(
@@ -202,11 +220,14 @@ async def follow_request(
 
 def _read(parts: Parts, caller: Caller, request_id: uuid.UUID) -> DeletionRequest:
     with parts.database.read() as session:
-        return _resource(session, ledger.get_request(session, caller, request_id))
+        return request_resource(session, ledger.get_request(session, caller, request_id))
 
 
-def _resource(session: Session, row: tables.DeletionRequest) -> DeletionRequest:
+def request_resource(session: Session, row: tables.DeletionRequest) -> DeletionRequest:
+    """Return a request as a caller sees it now."""
     run = session.get(tables.Run, row.run_id) if row.run_id else None
+    approval = last_approval(session, row.run_id)
+    candidate = version_number(session, approval.version_id if approval else None)
     facts = RequestFacts(
         progress=ledger.progress_of(session, row),
         now=now(session),
@@ -216,5 +237,7 @@ def _resource(session: Session, row: tables.DeletionRequest) -> DeletionRequest:
         base_version=version_number(session, row.base_version_id),
         result_version=version_number(session, row.result_version_id),
         audits=[RequestAudit.of(*found) for found in ledger.audits_of_request(session, row)],
+        approval=Approval.of(approval, candidate, row.id),
+        holidays=limits(session).public_holidays,
     )
     return DeletionRequest.of(row, facts)

@@ -3,13 +3,14 @@
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 
 from service.dependencies import GuardedRoute, PartsDep, scope
 from service.errors import Unprocessable
 from service.ledger import Caller
 from service.ledger import webhooks as ledger
 from service.outgoing import Rules, UrlRefused, check_url
+from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.schemas import Page
 from service.webhook_resources import (
@@ -29,7 +30,6 @@ router = APIRouter(
 )
 sent = APIRouter(tags=["webhooks"])
 Admin = Annotated[Caller, scope("webhooks:admin")]
-Cursor = Annotated[str | None, Query(max_length=200)]
 _BODY = ("not_json", "body_too_large", "unsupported_media_type", "pepper_missing")
 _CALLER = ("invalid_credentials", "insufficient_scope", "invalid_request")
 
@@ -62,14 +62,12 @@ def register(
 def list_endpoints(
     caller: Admin,
     parts: PartsDep,
-    cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[Endpoint]:
     """Return one page."""
     with parts.database.read() as session:
-        page = ledger.list_endpoints(session, caller, cursor, limit)
-    items = [Endpoint.of(row) for row in page.items]
-    return Page(items=items, next_cursor=page.next_cursor)
+        page = ledger.list_endpoints(session, caller, paging.start, paging.limit)
+    return paging.page(page, [Endpoint.of(row) for row in page.items])
 
 
 @router.get(
@@ -160,14 +158,12 @@ def list_deliveries(
     endpoint_id: uuid.UUID,
     caller: Admin,
     parts: PartsDep,
-    cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, paging()],
 ) -> Page[Delivery]:
     """Return one page of messages, newest first, each with its attempts."""
     with parts.database.read() as session:
-        page = ledger.list_deliveries(session, caller, endpoint_id, cursor, limit)
-    items = [Delivery.of(row, attempts) for row, attempts in page.items]
-    return Page(items=items, next_cursor=page.next_cursor)
+        page = ledger.list_deliveries(session, caller, endpoint_id, paging.start, paging.limit)
+    return paging.page(page, [Delivery.of(row, attempts) for row, attempts in page.items])
 
 
 @router.post(

@@ -19,6 +19,7 @@ from service.tables.base import (
     VersionState,
     new_id,
 )
+from service.tables.contract import Approval, IdempotencyKey
 from service.tables.datasets import Dataset, Sample, Tombstones
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
@@ -42,6 +43,7 @@ from service.tables.webhooks import (
 
 __all__ = [
     "ApiKey",
+    "Approval",
     "Audit",
     "AuditEvent",
     "AuditPurpose",
@@ -50,6 +52,7 @@ __all__ = [
     "Dataset",
     "DeletionRequest",
     "EndpointState",
+    "IdempotencyKey",
     "Job",
     "JobKind",
     "JobNeed",

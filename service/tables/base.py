@@ -94,6 +94,7 @@ class RequestStatus(StrEnum):
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
+    ON_HOLD = "on_hold"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
     REJECTED = "rejected"

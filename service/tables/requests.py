@@ -19,6 +19,7 @@ from service.tables.base import (
 )
 
 _ACTIVE = text("state = 'active'")
+_NAMED = text("status NOT IN ('cancelled', 'rejected', 'failed')")
 
 
 class Run(Base):
@@ -67,14 +68,23 @@ class Run(Base):
 class DeletionRequest(Base):
     """A person's or a company's wish that a model forget samples.
 
-    `submitted_time`: when the data subject asked; `due_at` follows from `due_rule`. The commitment
-    is over the sample ids; `commitment_salt` may be destroyed to make it unlinkable.
+    `submitted_time`: when the data subject asked; `due_at` follows from `due_rule`, `first_due_at`
+    is what it was before an extension. The commitment is over the sample ids; `commitment_salt` may
+    be destroyed to make it unlinkable. `order_digest`: HMAC under that salt of what was asked, for
+    telling a repeated request from another one.
     """
 
     __tablename__ = "deletion_requests"
     __table_args__ = (
         Index(None, "model_id", "status"),
-        Index(None, "tenant_id", "subject_request_id"),
+        Index(
+            "uq_deletion_requests_subject",
+            "tenant_id",
+            "subject_request_id",
+            unique=True,
+            postgresql_where=_NAMED,
+            sqlite_where=_NAMED,
+        ),
         Index(None, "tenant_id", "due_at"),
     )
 
@@ -90,6 +100,13 @@ class DeletionRequest(Base):
     received_at: Mapped[datetime]
     due_at: Mapped[datetime]
     due_rule: Mapped[str]
+    first_due_at: Mapped[datetime | None]
+    extended_at: Mapped[datetime | None]
+    extension_reason: Mapped[str | None] = mapped_column(String(32))
+    held_at: Mapped[datetime | None]
+    hold_reason: Mapped[str | None] = mapped_column(String(32))
+    needs_approval: Mapped[bool] = mapped_column(server_default=false())
+    order_digest: Mapped[str | None] = mapped_column(String(64))
     num_samples: Mapped[int]
     policy_name: Mapped[str]
     policy_version: Mapped[int]

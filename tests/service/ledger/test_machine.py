@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
@@ -16,12 +15,11 @@ from hypothesis.stateful import (
 from service import ledger
 from service.bitmaps import unpack
 from service.config import Settings
-from service.database import Database
-from service.errors import Conflict, Unprocessable
 from service.ledger import Claim
 from service.ledger.graph import LIVE
 from service.ledger.qualified import outdated
 from service.tables import (
+    Approval,
     DeletionRequest,
     Job,
     JobStatus,
@@ -37,55 +35,20 @@ from service.tables import (
     VersionState,
 )
 from tests.conftest import Fresh
-from tests.service.ledger.world import Kind, World
+from tests.service.ledger.callers import Callers
+from tests.service.ledger.world import Kind
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOTHING_TO_REMOVE")
 
 
-class Ledger(RuleBasedStateMachine):
-    """Requests, cancellations, workers that work, fail, vanish or come back late, and sweeps."""
-
-    database: Database
+class Ledger(Callers):
+    """What callers do, workers that work, fail, vanish or come back late, and sweeps."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.database)
-        self.world.register()
         self.claims: list[Claim] = []
         self.taken: set[tuple[uuid.UUID, int]] = set()
         self.erased: set[int] = set()
-
-    @rule(
-        sample=st.integers(0, 11),
-        policy=st.sampled_from(["standard", "first-look"]),
-        audit=st.sampled_from(ledger.AUDIT_LEVELS),
-    )
-    def request(self, sample: int, policy: str, audit: str) -> None:
-        terms = {"policy": policy, "audit": audit, "ladder": ("muda", "retrain")}
-        codes = {"already_erased", "already_requested"}
-        codes |= {"qualification_missing"} if audit == "qualified" else set()
-        try:
-            self.world.request(f"s{sample}", **terms)
-        except Conflict as error:
-            assert error.code in codes  # noqa: PT017
-        except Unprocessable as error:
-            assert error.code == "nothing_left"  # noqa: PT017
-
-    @rule(policy=st.sampled_from(["standard", "first-look"]), seed=st.integers(0, 3))
-    def qualify(self, policy: str, seed: int) -> None:
-        try:
-            self.world.qualify(policy=policy, seed=seed)
-        except Unprocessable as error:
-            assert error.code in {"too_many_trials", "too_few_trials"}  # noqa: PT017
-
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        keys = [row.id for row in self.world.all(DeletionRequest)]
-        if keys:
-            try:
-                self.world.cancel(data.draw(st.sampled_from(keys)))
-            except Conflict as error:
-                assert error.code == "already_closed"  # noqa: PT017
 
     @rule()
     def claim(self) -> None:
@@ -203,6 +166,10 @@ class Ledger(RuleBasedStateMachine):
         assert sum(version.state == VersionState.CURRENT for version in versions) == 1
         running = {row.run_id for row in requests if row.status == RequestStatus.IN_PROGRESS}
         assert running == set(active)
+        asked = [row for row in self.world.all(Approval) if row.decision is None]
+        assert {row.run_id for row in asked} <= set(active)
+        candidates = {v.id for v in versions if v.state == VersionState.CANDIDATE}
+        assert {row.version_id for row in asked} <= candidates
         closed = [row.id for row in requests if row.status == RequestStatus.COMPLETED]
         assert sorted(report.request_id for report in self.world.all(Report)) == sorted(closed)
         jobs = {job.id: job for job in self.world.all(Job)}
@@ -243,9 +210,15 @@ class Ledger(RuleBasedStateMachine):
         for claim in self.claims:
             if self._holds(claim):
                 self.world.expire(claim.job_id)
-        for _ in range(3):
+        for row in self.world.all(DeletionRequest):
+            if row.status == RequestStatus.ON_HOLD:
+                with self.world.database.write() as session:
+                    ledger.release_request(session, self.world.caller, row.id)
+        for _ in range(12):
             self.sweep()
             self.world.work()
+            for row in self.world.all(DeletionRequest):
+                self.approve_or_reject(row.id, "approved")
         left = [r.status for r in self.world.all(DeletionRequest)]
         assert not {RequestStatus.PENDING, RequestStatus.IN_PROGRESS} & set(left)
         assert all(row.state != "running" for row in self.world.all(Qualification))

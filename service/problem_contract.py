@@ -1,0 +1,51 @@
+"""Problems of the contract: calls that happen once, conditions, deadlines, holds, approval."""
+
+from service.problem_words import Problem
+
+CONTRACT: dict[str, Problem] = {
+    "idempotency_key_in_use": Problem(
+        409,
+        "The first call with this key is not answered yet",
+        "Send it again after a moment; it is created once, whatever happens.",
+    ),
+    "idempotency_key_reused": Problem(
+        422,
+        "The key named another call",
+        "Use a key of its own for every call; the same key only to send the same call again.",
+    ),
+    "subject_request_exists": Problem(
+        409,
+        "Another request has this subject_request_id",
+        "Read the request at `location`; a subject request names one deletion request until that is"
+        " cancelled, rejected or failed.",
+    ),
+    "precondition_failed": Problem(
+        412, "The resource has changed", "Read it again and decide anew; send its present ETag."
+    ),
+    "already_extended": Problem(
+        409, "The deadline was put off already", "The law allows one extension."
+    ),
+    "deadline_passed": Problem(
+        409, "The deadline has passed", "An extension has to be told before the first deadline."
+    ),
+    "already_on_hold": Problem(409, "The request is on hold already", "Nothing is left to do."),
+    "not_on_hold": Problem(409, "The request is not on hold", "Only a hold can be released."),
+    "not_awaiting_approval": Problem(
+        409,
+        "No candidate waits for approval",
+        "Wait until the phase is `awaiting_approval`; see `events`.",
+    ),
+    "other_candidate": Problem(
+        409, "Another version waits for approval", "Look at `candidate` and decide about that one."
+    ),
+    "approver_is_requester": Problem(
+        409,
+        "A requester cannot decide about the candidate",
+        "Use another key with the scope `requests:approve`.",
+    ),
+    "not_approved": Problem(
+        None,
+        "The candidate was not approved",
+        "Request again, with another ladder or after the reason is put right.",
+    ),
+}
