@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -106,11 +107,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def open_parts(settings: Settings) -> Parts:
     """Open everything that the service works with.
 
+    A database that is away for a while does not hold up the start: `/readyz` tells it, and its
+    schema as well, until it is back.
+
     Raises:
         StaleSchema: The database must be migrated first.
     """
     database = Database.from_settings(settings)
-    if not database.is_current():
+    try:
+        current = database.is_current()
+    except OperationalError as error:
+        _log.error("started without a database", error=type(error.orig).__name__)
+        current = True
+    if not current:
         database.close()
         raise StaleSchema("The database's schema is not current; run `expunge migrate`.")
     return Parts(

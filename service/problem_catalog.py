@@ -30,6 +30,11 @@ CATALOG: dict[str, Problem] = {
     "cancelled_by_caller": Problem(
         None, "The caller withdrew it", "Open another request if the samples must still go."
     ),
+    "database_unavailable": Problem(
+        503,
+        "The database does not answer",
+        "Send the request again after `Retry-After` seconds, with the same `Idempotency-Key`.",
+    ),
     "image_missing": Problem(
         None, "An image is missing", "Restore the file, or register the data set anew."
     ),

@@ -12,6 +12,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 
 from service.errors import ServiceError
@@ -28,6 +30,7 @@ _ROUTING_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_RETRY_S = 5
 _log = structlog.get_logger("service.problems")
 
 
@@ -37,6 +40,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(StorageError, _storage_error)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(PoolExhausted, _database_away)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -71,7 +76,7 @@ def problem_response(
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI responses for these codes and those that any call can meet."""
     by_status: dict[int, list[str]] = {}
-    for code in sorted({*codes, "internal_error"}):
+    for code in sorted({*codes, "internal_error", "database_unavailable"}):
         status = CATALOG[code].status
         if status is not None:
             by_status.setdefault(status, []).append(code)
@@ -159,6 +164,14 @@ def _storage_error(request: Request, error: Exception) -> JSONResponse:
     _log.error("storage damaged", detail=str(error))
     detail = "A stored file is missing or has changed."
     return problem_response(request, 500, "storage_damaged", detail)
+
+
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    cause = error.orig if isinstance(error, OperationalError) else error
+    _log.error("database away", error=type(cause).__name__)
+    detail = "The database does not answer; a change may or may not have been written."
+    headers = {"Retry-After": str(_RETRY_S)}
+    return problem_response(request, 503, "database_unavailable", detail, headers=headers)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -119,20 +119,25 @@ def _inject(injector: Injector, load: Load, faults: int, limit_s: float) -> floa
 def _settle(installation: Installation, load: Load, quiet_s: float) -> tuple[float, list[str]]:
     """Wait until all requests have ended, then end the processes; return how long, and if not."""
     began = time.monotonic()
-    while not (rest := _is_at_rest(installation, load)) and time.monotonic() < began + quiet_s:
+    while (rest := _unrest(installation, load)) and time.monotonic() < began + quiet_s:
         time.sleep(0.2)
     seconds = time.monotonic() - began
     load.close()
     for process in installation.processes.values():
         process.kill()
-    late = f"not everything ended within {quiet_s:.0f} s after the last fault"
-    return seconds, [] if rest else [late]
+    late = f"not everything ended within {quiet_s:.0f} s after the last fault: {rest}"
+    return seconds, [late] if rest else []
 
 
-def _is_at_rest(installation: Installation, load: Load) -> bool:
+def _unrest(installation: Installation, load: Load) -> str:
+    """Return what has not ended, in words; empty where all is at rest."""
     try:
-        return not load.open_requests() and not any(w.jobs() for w in installation.workers)
+        waiting = load.open_requests()
     except ExpungeProblem as problem:
         if 0 < problem.status < 500:
             raise
-        return False
+        return f"the API answers {problem.status or 'nothing'}: {problem.code}"
+    jobs = [
+        f"{worker.name} runs {pids}" for worker in installation.workers if (pids := worker.jobs())
+    ]
+    return "; ".join([f"{waiting} requests are open"] * bool(waiting) + jobs)

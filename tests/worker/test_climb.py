@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -34,13 +35,10 @@ def unpassable(monkeypatch: pytest.MonkeyPatch) -> str:
     return "unpassable"
 
 
-@pytest.mark.slow
-def test_a_policy_that_no_approximate_rung_can_pass_ends_retrained(
-    stack: Installation, trained: Path, unpassable: str
-) -> None:
-    model_id = stack.model(trained, EPOCHS)
+def ended_request(stack: Installation, model_id: UUID, policy: str) -> UUID:
+    """Ask for a whole class to be forgotten and return once the request has ended."""
     whole_class = [f"id-{number}" for number in range(0, TRAIN, CLASSES)]
-    order = RequestOrder(model_id=model_id, sample_ids=whole_class, policy=unpassable)
+    order = RequestOrder(model_id=model_id, sample_ids=whole_class, policy=policy)
     check = stack.job_id(JobKind.CHECK)
 
     def ended() -> bool:
@@ -53,6 +51,14 @@ def test_a_policy_that_no_approximate_rung_can_pass_ends_retrained(
         with stack.database.write() as session:
             request_id = ledger.open_request(session, stack.caller, order).id
         until(ended)
+    return request_id
+
+
+@pytest.mark.slow
+def test_a_policy_that_no_approximate_rung_can_pass_ends_retrained(
+    stack: Installation, trained: Path, unpassable: str
+) -> None:
+    request_id = ended_request(stack, stack.model(trained, EPOCHS), unpassable)
     with stack.database.read() as session:
         request = session.get_one(DeletionRequest, request_id)
         run = session.get_one(Run, request.run_id)

@@ -115,6 +115,14 @@ def test_uploads_are_recognised_whatever_their_boundary(
     problem(send(manifest + b"\nd,1,train,images/b.png", "one"), 422, "idempotency_key_reused")
 
 
+WITHOUT_KEY = {
+    "/v1/opendsr/requests",  # its own number of a request does the same
+    "/v1/webhook-endpoints",  # the answer holds a secret, which is kept nowhere
+    "/v1/webhook-endpoints/{endpoint_id}/test",
+    "/v1/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}/replay",
+}
+
+
 def test_every_call_that_creates_takes_a_key(client: TestClient, data: Path, world: World) -> None:
     document = client.get("/openapi.json").json()
     creating = {
@@ -130,8 +138,8 @@ def test_every_call_that_creates_takes_a_key(client: TestClient, data: Path, wor
             for entry in document["paths"][path]["post"].get("parameters", [])
         )
     }
-    assert named == creating
-    assert len(creating) >= 7
+    assert creating - named == WITHOUT_KEY
+    assert len(named) >= 7
 
 
 def test_a_model_and_an_audit_are_registered_once(

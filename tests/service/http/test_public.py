@@ -2,8 +2,10 @@
 
 import ast
 import json
+import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from starlette.testclient import TestClient
 from service import verify
 from service.config import Settings
 from service.database import Database
+from service.keys import create_key, ensure_tenant
 from service.main import StaleSchema, create_app
 from service.problem_catalog import CATALOG, as_markdown
 from service.signing import SigningKeyError
+from tests.servers import POSTGRES, serve
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -48,6 +52,26 @@ def test_readiness_names_what_is_broken(anonymous: TestClient, sqlite_database: 
     response = anonymous.get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"]["schema"] is False
+
+
+def test_a_service_outlives_a_database_that_is_away(tmp_path: Path) -> None:
+    with serve(*POSTGRES) as server:
+        with closing(Database(server.url)) as database:
+            database.migrate()
+            with database.write() as session:
+                _, token = create_key(session, ensure_tenant(session).id, "test")
+        server.stop(signal.SIGKILL)
+        settings = Settings(home=tmp_path, database_url=server.url)
+        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+            client.headers["Authorization"] = f"Bearer {token}"
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").json()["checks"]["database"] is False
+            refused = client.get("/v1/models")
+            assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+            assert int(refused.headers["Retry-After"]) > 0
+            server.start()
+            assert client.get("/readyz").json()["status"] == "ready"
+            assert client.get("/v1/models").json()["items"] == []
 
 
 def test_the_service_refuses_to_start_on_a_stale_schema(tmp_path: Path) -> None:

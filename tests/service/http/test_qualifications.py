@@ -48,7 +48,7 @@ def test_trials_are_started_followed_and_let_a_request_close_qualified(
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "retrain"}, "invalid_request"),
+        ({"method": "retrain"}, "unknown_method"),
         ({"kinds": ["class"] * 2}, "unknown_trial_kind"),
         ({"trials": 1}, "too_few_trials"),
         ({"trials": 50}, "too_many_trials"),

@@ -2,23 +2,16 @@
 
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import select
 
 from service import ledger
 from service.config import Settings
-from service.database import Database
 from service.errors import Unprocessable
-from service.keys import ensure_tenant
-from service.ledger import Caller, Claim, DatasetDraft, SampleRow
-from service.ledger.groups import sample_groups
-from service.ledger.samples import training_set
+from service.ledger import Claim
 from service.tables import AuditEvent, Job, JobKind, Pool
-from tests.service.ledger.answers import answer, digest, publish
+from tests.service.ledger.answers import answer, publish
 from tests.service.ledger.world import Handed, World
 
 
@@ -260,50 +253,3 @@ def test_a_persons_samples_and_equal_files_reach_the_worker_as_one_group(world: 
         assert "p0" not in str(each.spec)
         if each.kind != "pool":
             assert set(each.groups.values()) <= {None}
-
-
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has its own set
-)
-@given(
-    people=st.lists(st.integers(0, 6), min_size=12, max_size=12),
-    files=st.lists(st.integers(0, 9), min_size=12, max_size=12),
-)
-def test_groups_are_what_walking_from_sample_to_sample_finds(
-    sqlite_database: Database, people: list[int], files: list[int]
-) -> None:
-    drawn = [
-        SampleRow(f"s{i}", 0, "train", f"{i}.png", digest(f"file {file}"), f"p{person}")
-        for i, (person, file) in enumerate(zip(people, files, strict=True))
-    ]
-    drawn = [row._replace(subject_id=None) if row.subject_id == "p0" else row for row in drawn]
-    with sqlite_database.write() as session:
-        caller = Caller(ensure_tenant(session).id, "key:test")
-        draft = DatasetDraft(
-            name=str(uuid4()),
-            manifest_uri="m.csv",
-            format="csv",
-            root="/data",
-            class_names=["a"],
-            rows=drawn,
-        )
-        dataset = ledger.register_dataset(session, caller, draft)
-        assert sample_groups(session, dataset, training_set(dataset)) == _walked(drawn)
-
-
-def _walked(samples: list[SampleRow]) -> dict[int, int]:
-    training = {i: row for i, row in enumerate(samples) if row.split == "train"}
-    found: dict[int, int] = {}
-    for start in training:
-        reached, waiting = {start}, [start]
-        while waiting:
-            here = training[waiting.pop()]
-            for other, row in training.items():
-                same_person = row.subject_id is not None and row.subject_id == here.subject_id
-                if other not in reached and (same_person or row.sha256 == here.sha256):
-                    reached.add(other)
-                    waiting.append(other)
-        found[start] = min(reached)
-    return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_without_history_times_are_unknown_and_all_else_is_told(world: World) ->
     assert (found.references_first_look, found.references_last_look) == tuple(LOOKS)
     assert (found.references_ready, found.reference, found.hours) == (0, None, None)
     assert not found.waits_for_run
-    assert found.due_at == ledger.due_at(found.priced_at)
+    assert timedelta(0) <= ledger.due_at(found.priced_at) - found.due_at < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
