@@ -57,6 +57,12 @@ METHODS: Final[dict[str, Row]] = {
     "muda, an epoch less": Row(
         name="muda", hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.28}
     ),
+    "muda, two epochs less": Row(
+        name="muda", hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.24}, scopes=CLASS
+    ),
+    "muda, three epochs less": Row(
+        name="muda", hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.2}, scopes=CLASS
+    ),
     "muda, pool targets": Row(name="muda", scopes=INSTANCE, pool=True),
     "muda, plain": Row(
         name="muda",
