@@ -24,6 +24,7 @@ from service.openapi import install_openapi
 from service.routes import (
     audits,
     datasets,
+    keys,
     log,
     models,
     opendsr,
@@ -57,6 +58,7 @@ _ROUTES = (
     log,
     webhooks,
     opendsr,
+    keys,
 )
 
 

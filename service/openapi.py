@@ -24,6 +24,7 @@ _TAGS = [
     },
     {"name": "webhooks", "description": "Be told of events, signed by Standard Webhooks."},
     {"name": "opendsr", "description": "Ask for erasure by OpenDSR 2.0."},
+    {"name": "keys", "description": "Who may call, and what they may do."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
 _SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)

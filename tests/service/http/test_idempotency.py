@@ -130,8 +130,11 @@ def test_every_call_that_creates_takes_a_key(client: TestClient, data: Path, wor
             for entry in document["paths"][path]["post"].get("parameters", [])
         )
     }
-    assert named == creating
-    assert len(creating) >= 7
+    # a secret is kept nowhere; OpenDSR's requests have ids of their own; the others may be repeated
+    keyless = {"/v1/keys", "/v1/webhook-endpoints", "/v1/opendsr/requests"}
+    keyless |= {path for path in creating if path.endswith(("/test", "/replay"))}
+    assert named == creating - keyless
+    assert len(named) >= 6
 
 
 def test_a_model_and_an_audit_are_registered_once(
