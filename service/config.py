@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     plugin_methods: list[str] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_sample_ids: int = Field(default=100_000, ge=1)
+    rate_limits_url: str = ""
+    rate_window_s: int = Field(default=60, ge=1, le=86_400)
+    rate_key_reads: int = Field(default=6000, ge=0)
+    rate_key_writes: int = Field(default=600, ge=0)
+    rate_tenant_reads: int = Field(default=24_000, ge=0)
+    rate_tenant_writes: int = Field(default=2400, ge=0)
     quota_datasets: int = Field(default=1000, ge=0)
     quota_models: int = Field(default=1000, ge=0)
     quota_open_requests: int = Field(default=10_000, ge=0)

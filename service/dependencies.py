@@ -23,6 +23,7 @@ from service.database import Database
 from service.errors import InsufficientScope, InvalidCredentials, ServiceError
 from service.ledger import Caller
 from service.outgoing import Rules
+from service.rates import RateLimiter
 from service.sealing import PepperError, Sealer, load_sealer
 from service.signing import Signer
 from service.storage import Storage
@@ -55,6 +56,11 @@ class Parts:
         except PepperError:
             detail = "Without its pepper this installation can keep no webhook secrets."
             raise ServiceError(503, "pepper_missing", detail) from None
+
+    @cached_property
+    def rates(self) -> RateLimiter:
+        """What counts the calls of keys and tenants."""
+        return RateLimiter(self.settings)
 
     @cached_property
     def rules(self) -> Rules:
@@ -196,10 +202,16 @@ def _validate(schema: type[Order], body: bytes) -> Order:
 
 
 def _authenticate(request: Request) -> Caller:
+    """Return the caller, and count the call; raise InvalidCredentials or RateLimited."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise InvalidCredentials("Send the header Authorization: Bearer ex_live_….")
-    return get_parts(request).authenticate(token.strip())
+    parts = get_parts(request)
+    caller = parts.authenticate(token.strip())
+    request.state.rate, refusal = parts.rates.spend(caller, request.method)
+    if refusal is not None:
+        raise refusal
+    return caller
 
 
 def _scopes_of(dependant: Dependant) -> list[str]:
