@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerSecond
@@ -35,7 +36,7 @@ class RateLimited(ServiceError):
 
     def __init__(self, policy: str, retry_after: int) -> None:
         detail = f"The limit {policy} is used up; wait {retry_after} s."
-        violated = {"violated-policies": [policy]}
+        violated: dict[str, Any] = {"violated-policies": [policy]}
         super().__init__(429, "rate_limited", detail, retry_after=retry_after, **violated)
 
 
