@@ -47,6 +47,18 @@ class Settings(BaseSettings):
     plugin_methods: list[str] = Field(default_factory=list)
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     max_sample_ids: int = Field(default=100_000, ge=1)
+    rate_limits_url: str = ""
+    rate_window_s: int = Field(default=60, ge=1, le=86_400)
+    rate_key_reads: int = Field(default=6000, ge=0)
+    rate_key_writes: int = Field(default=600, ge=0)
+    rate_tenant_reads: int = Field(default=24_000, ge=0)
+    rate_tenant_writes: int = Field(default=2400, ge=0)
+    quota_datasets: int = Field(default=1000, ge=0)
+    quota_models: int = Field(default=1000, ge=0)
+    quota_open_requests: int = Field(default=10_000, ge=0)
+    quota_open_audits: int = Field(default=1000, ge=0)
+    quota_running_qualifications: int = Field(default=100, ge=0)
+    quota_keys: int = Field(default=1000, ge=0)
     public_url: str = Field(default="", pattern=r"^(https?://[!-~]+[^/])?$")
     outgoing_hosts: tuple[str, ...] = ()
     outgoing_networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -90,6 +102,14 @@ class Settings(BaseSettings):
         if self.outgoing_allow_http and self.mode == "production":
             raise ValueError("outgoing_allow_http is for the embedded mode alone")
         return self
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """How many of each thing one tenant may have at a time; 0 is no limit."""
+        values = self.model_dump(
+            include={name for name in type(self).model_fields if name.startswith("quota_")}
+        )
+        return {name.removeprefix("quota_"): most for name, most in values.items()}
 
     @property
     def cache_root(self) -> Path:

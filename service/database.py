@@ -1,8 +1,8 @@
 """Engine, sessions, the database's clock and migrations, alike on SQLite and PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ class Limits:
     approval_policies: tuple[str, ...] = ()
     public_holidays: frozenset[date] = frozenset()
     back_off_s: float = 5
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 class Database:
@@ -57,6 +58,7 @@ class Database:
             tuple(settings.approval_policies),
             frozenset(settings.public_holidays),
             settings.back_off_s,
+            settings.quotas,
         )
         return cls(settings.database_url, limits)
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any, BinaryIO, Generic, TypeVar
 
 from celery import Celery
 from fastapi import Depends, Request, Response, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPBearer, SecurityScopes
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -22,9 +23,11 @@ from service.database import Database
 from service.errors import InsufficientScope, InvalidCredentials, ServiceError
 from service.ledger import Caller
 from service.outgoing import Rules
+from service.rates import RateLimiter
 from service.sealing import PepperError, Sealer, load_sealer
 from service.signing import Signer
 from service.storage import Storage
+from service.tokens import FORMAT, parse_token
 from service.webhooks import PURPOSE
 
 JSON_TYPE = "application/json"
@@ -55,6 +58,11 @@ class Parts:
             raise ServiceError(503, "pepper_missing", detail) from None
 
     @cached_property
+    def rates(self) -> RateLimiter:
+        """What counts the calls of keys and tenants."""
+        return RateLimiter(self.settings)
+
+    @cached_property
     def rules(self) -> Rules:
         """Where URLs that callers give may lead."""
         return Rules.of(self.settings)
@@ -64,7 +72,10 @@ class Parts:
 
         The use of a key is noted about once a minute, so that reading calls take no write lock.
         """
-        prefix = token.removeprefix("ex_live_").partition("_")[0]
+        given = parse_token(token)
+        if given is None:
+            raise InvalidCredentials
+        prefix = given.prefix
         moment = time.monotonic()
         if moment - self.last_use.get(prefix, 0.0) < _LAST_USE_S:
             with self.database.read() as session:
@@ -81,12 +92,16 @@ class GuardedRoute(APIRoute):
     """A route that knows its caller, and the type of the body, before it reads the body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Authenticate first, so that strangers can't make the server read large bodies."""
+        """Check key and scopes first: who may not call can't make the server read a body."""
         handle = super().get_route_handler()
         accepts = _accepted_types(self)
+        scopes = _scopes_of(self.dependant)
 
         async def guarded(request: Request) -> Response:
-            request.state.caller = await run_in_threadpool(_authenticate, request)
+            caller = request.state.caller = await run_in_threadpool(_authenticate, request)
+            for scope in scopes:
+                if scope not in caller.scopes:
+                    raise InsufficientScope(scope)
             _check_content_type(request, accepts)
             return await handle(request)
 
@@ -99,23 +114,12 @@ def get_parts(request: Request) -> Parts:
     return parts
 
 
-_bearer = HTTPBearer(
-    auto_error=False, scheme_name="ApiKey", bearerFormat="ex_live_<prefix>_<secret>"
-)
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", bearerFormat=FORMAT)
 
 
-def get_caller(
-    request: Request, scopes: SecurityScopes, _: Annotated[object, Depends(_bearer)]
-) -> Caller:
-    """Return the caller when its key has every scope of the route.
-
-    Raises:
-        InsufficientScope: The first scope that is missing.
-    """
+def get_caller(request: Request, _: Annotated[object, Depends(_bearer)]) -> Caller:
+    """Return the caller, whose key has every scope of the route: `GuardedRoute` saw to it."""
     caller: Caller = request.state.caller
-    for scope in scopes.scopes:
-        if scope not in caller.scopes:
-            raise InsufficientScope(scope)
     return caller
 
 
@@ -198,10 +202,24 @@ def _validate(schema: type[Order], body: bytes) -> Order:
 
 
 def _authenticate(request: Request) -> Caller:
+    """Return the caller, and count the call; raise InvalidCredentials or RateLimited."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token:
         raise InvalidCredentials("Send the header Authorization: Bearer ex_live_….")
-    return get_parts(request).authenticate(token.strip())
+    parts = get_parts(request)
+    caller = parts.authenticate(token.strip())
+    request.state.rate, refusal = parts.rates.spend(caller, request.method)
+    if refusal is not None:
+        raise refusal
+    return caller
+
+
+def _scopes_of(dependant: Dependant) -> list[str]:
+    """Return the scopes that a route's dependencies ask for, as the OpenAPI document has them."""
+    found = list(dependant.own_oauth_scopes or ())
+    for inner in dependant.dependencies:
+        found += _scopes_of(inner)
+    return list(dict.fromkeys(found))
 
 
 def _accepted_types(route: APIRoute) -> tuple[str, ...]:

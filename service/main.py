@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -22,9 +23,11 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
 from service.openapi import install_openapi
+from service.rates import Rate
 from service.routes import (
     audits,
     datasets,
+    keys,
     log,
     models,
     opendsr,
@@ -58,6 +61,7 @@ _ROUTES = (
     log,
     webhooks,
     opendsr,
+    keys,
 )
 
 
@@ -155,7 +159,7 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, request_id)
+                _add_headers(message, scope["state"])
             await send(message)
 
         try:
@@ -191,12 +195,14 @@ class Frame:
         return receive_counted
 
 
-def _add_headers(message: Message, request_id: str) -> None:
+def _add_headers(message: Message, state: dict[str, Any]) -> None:
     headers = MutableHeaders(scope=message)
-    headers["X-Request-Id"] = request_id
+    headers["X-Request-Id"] = state["request_id"]
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
     headers.setdefault("Cache-Control", "private, no-cache")
+    rate: Rate | None = state.get("rate")
+    headers.update(rate.headers if rate else {})
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:

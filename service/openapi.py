@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.opendsr_orders import OpendsrOrder
+from service.problems import problem_responses
 from service.routes import webhooks
 from service.schemas import AuditOrder, DatasetOrder, ModelOrder, Problem
 
@@ -24,6 +25,7 @@ _TAGS = [
     },
     {"name": "webhooks", "description": "Be told of events, signed by Standard Webhooks."},
     {"name": "opendsr", "description": "Ask for erasure by OpenDSR 2.0."},
+    {"name": "keys", "description": "Who may call, and what they may do."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
 _SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)
@@ -60,9 +62,30 @@ def _complete(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             _clean(operation)
+            if "security" in operation:
+                operation["responses"] |= _limited()
     for operation in document["webhooks"]["event"].values():
         operation["responses"].pop("422")  # a receiver's own business
     return document
+
+
+def _limited() -> dict[str, Any]:
+    """Return the refusal that every call with a key can meet, with its headers."""
+    whole = {"type": "integer", "minimum": 1}
+    headers = {
+        "Retry-After": {"description": "In seconds.", "schema": whole},
+        **{
+            name: {"description": words, "schema": {"type": "string"}}
+            for name, words in (
+                ("RateLimit-Policy", "The policies of such calls; on every answer."),
+                ("RateLimit", "What is left of one of them; on every answer."),
+            )
+        },
+    }
+    [response] = [
+        found for status, found in problem_responses("rate_limited").items() if status == 429
+    ]
+    return {"429": {**response, "headers": headers}}
 
 
 def _clean(operation: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Every stable code that a caller can meet, with what it means and what to do about it."""
 
+from service.problem_access import ACCESS
 from service.problem_contract import CONTRACT
 from service.problem_words import REQUEST_AUDITS, WEBHOOKS, Problem
 
@@ -265,6 +266,7 @@ CATALOG: dict[str, Problem] = {
         410, "The weights were removed", "This version's weights are gone for good, by policy."
     ),
     "weights_truncated": Problem(422, "The weights are cut off", "Send the whole file again."),
+    **ACCESS,
     **REQUEST_AUDITS,
     **CONTRACT,
     **WEBHOOKS,

@@ -113,6 +113,8 @@ def _service_error(request: Request, error: Exception) -> JSONResponse:
     if error.status_code == 403 and "scope" in error.extensions:
         scope = error.extensions["scope"]
         headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+    if error.status_code == 429:
+        headers = {"Retry-After": str(error.extensions["retry_after"])}
     if "location" in error.extensions:
         headers["Location"] = error.extensions["location"]
     if "size" in error.extensions and error.status_code == 416:

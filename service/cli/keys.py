@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
     from service.tables import ApiKey
 
-app = typer.Typer(help="Make, list and revoke API keys of a tenant.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, rotate and revoke API keys of a tenant.", no_args_is_help=True)
 
 TenantName = Annotated[str, typer.Option("--tenant", help="The tenant's name.")]
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0917 - options, given by name
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     tenant: TenantName = "default",
     scope: Annotated[
         list[str] | None, typer.Option(help="A scope; repeat for several. All if left out.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="auditor, approver, operator or admin: scopes by name.")
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
     as_json: Json = False,
@@ -37,7 +40,7 @@ def create(
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     with _writing() as session:
         owner = keys.ensure_tenant(session, tenant)
-        scopes = scope or keys.SCOPES
+        scopes = keys.scopes_of(role, scope)
         row, token = keys.create_key(session, owner.id, name, scopes, expires_at=expires_at)
         values = _values(row) | {"key": token}
     output = Output(as_json=as_json)
@@ -57,8 +60,30 @@ def list_(tenant: TenantName = "default", as_json: Json = False) -> None:
     output = Output(as_json=as_json)
     output.document(rows)
     if not as_json:
-        columns = ("id", "name", "prefix", "created_at", "expires_at", "revoked_at")
+        columns = ("id", "name", "prefix", "created_at", "expires_at", "last_used_at", "revoked_at")
         output.table(columns, [[row[column] for column in columns] for row in rows])
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[UUID, typer.Argument(help="The key's id, from `keys list`.")],
+    tenant: TenantName = "default",
+    hours: Annotated[
+        float, typer.Option(min=0, max=720, help="Hours for which the present secret stays valid.")
+    ] = 24,
+    as_json: Json = False,
+) -> None:
+    """Make another secret for a key and print it; it cannot be shown again."""
+    from service import keys
+
+    with _writing() as session:
+        owner = keys.ensure_tenant(session, tenant)
+        row, token = keys.rotate_key(session, owner.id, key_id, 3600 * hours)
+        values = _values(row) | {"key": token}
+    output = Output(as_json=as_json)
+    output.document(values)
+    if not as_json:
+        output.fields("New secret, shown once", values)
 
 
 @app.command()
@@ -96,12 +121,6 @@ def _writing() -> Iterator["Session"]:
 
 
 def _values(row: "ApiKey") -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "name": row.name,
-        "prefix": row.prefix,
-        "scopes": row.scopes,
-        "created_at": row.created_at.isoformat(),
-        "expires_at": row.expires_at and row.expires_at.isoformat(),
-        "revoked_at": row.revoked_at and row.revoked_at.isoformat(),
-    }
+    from service.key_resources import Key
+
+    return Key.of(row).model_dump(mode="json")

@@ -14,6 +14,7 @@ from service.ledger.samples import erased_ordinals, resolve_training_samples
 from service.ledger.states import record
 from service.ledger.terms import refuse_emptying, usable_model
 from service.policies import load_policy
+from service.quotas import check_quota
 from service.tables import Audit, AuditStatus, Model, ModelStatus, ModelVersion, new_id
 
 
@@ -22,11 +23,13 @@ def open_audit(session: Session, caller: Caller, order: AuditOrder) -> Audit:
 
     Raises:
         NotFound: the model or the base version.
-        Conflict: `model_rejected`, `model_not_ready`.
+        Conflict: `quota_exceeded`, `model_rejected`, `model_not_ready`.
         Unprocessable: `recipe_required`, `nothing_left`, `unknown_policy`, or sample ids as in
             `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
+    own = (Audit.tenant_id == caller.tenant_id, Audit.status == AuditStatus.IN_PROGRESS)
+    check_quota(session, "open_audits", Audit, *own)
     model = usable_model(session, caller, order.model_id)
     if model.status != ModelStatus.READY:
         raise Conflict("model_not_ready", "The model's weights are still being checked.")

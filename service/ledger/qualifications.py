@@ -20,6 +20,7 @@ from service.ledger.states import record
 from service.ledger.terms import usable_model
 from service.methods import plugin_methods
 from service.policies import load_policy
+from service.quotas import check_quota
 from service.tables import (
     Dataset,
     JobKind,
@@ -48,11 +49,14 @@ def open_qualification(
 
     Raises:
         NotFound: the model.
-        Conflict: `model_rejected`, `model_not_ready`.
+        Conflict: `quota_exceeded`, `model_rejected`, `model_not_ready`.
         Unprocessable: `recipe_required`, `unknown_policy`, `unknown_method`, `unknown_trial_kind`,
             `too_few_trials`, `too_many_trials`.
     """
     take_turn(session, caller.tenant_id)
+    own = Qualification.tenant_id == caller.tenant_id
+    running = Qualification.state == QualificationState.RUNNING
+    check_quota(session, "running_qualifications", Qualification, own, running)
     model = usable_model(session, caller, order.model_id)
     base = find_current(session, model.id)
     if model.status != ModelStatus.READY or base is None:

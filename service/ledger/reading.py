@@ -10,6 +10,7 @@ from service.database import now
 from service.errors import NotFound, Unprocessable
 from service.ledger.orders import Caller, Page
 from service.tables import (
+    ApiKey,
     Audit,
     Dataset,
     DeletionRequest,
@@ -27,6 +28,7 @@ from service.tables import (
 
 Row = TypeVar(
     "Row",
+    ApiKey,
     Audit,
     Dataset,
     DeletionRequest,

@@ -19,6 +19,7 @@ from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, DatasetDraft, ModelDraft, SampleRow
 from service.ledger.reading import get_dataset
 from service.ledger.states import record
+from service.quotas import check_quota
 from service.tables import (
     Dataset,
     JobKind,
@@ -49,10 +50,11 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
     """Register a data set with all its samples and an empty E.
 
     Raises:
-        Conflict: `name_taken`.
+        Conflict: `name_taken`, `quota_exceeded`.
         Unprocessable: `repeated_samples`, `no_training_samples`.
     """
     _refuse_taken(session, caller, Dataset, draft.name)
+    check_quota(session, "datasets", Dataset, Dataset.tenant_id == caller.tenant_id)
     if len({row.sample_id for row in draft.rows}) != len(draft.rows):
         raise Unprocessable("repeated_samples", "The manifest names a sample more than once.")
     train = BitMap(i for i, row in enumerate(draft.rows) if row.split == "train")
@@ -90,6 +92,7 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
     take_turn(session, caller.tenant_id)
     get_dataset(session, caller, draft.dataset_id)
     _refuse_taken(session, caller, Model, draft.name)
+    check_quota(session, "models", Model, Model.tenant_id == caller.tenant_id)
     model = _new_model(session, caller, draft)
     session.add(model)
     _flush_name(session)

@@ -23,6 +23,7 @@ from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import record
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
 from service.policies import load_policy
+from service.quotas import check_quota
 from service.tables import DeletionRequest, Model, RequestSamples, RequestStatus, new_id
 
 
@@ -34,12 +35,16 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
 
     Raises:
         NotFound: the model.
-        Conflict: `model_rejected`, `already_erased` or `already_requested` for this model,
-            `subject_request_exists`, `qualification_missing` where the audit level is `qualified`.
+        Conflict: `quota_exceeded`, `model_rejected`, `already_erased` or `already_requested` for
+            this model, `subject_request_exists`, `qualification_missing` where the audit level is
+            `qualified`.
         Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
             ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
+    open_ones = DeletionRequest.status.in_(OPEN)
+    own = DeletionRequest.tenant_id == caller.tenant_id
+    check_quota(session, "open_requests", DeletionRequest, own, open_ones)
     checked = check_request(session, caller, order)
     model, ordinals = checked.model, checked.ordinals
     request = new_request(session, caller, checked.order, len(ordinals))

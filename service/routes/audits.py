@@ -53,6 +53,7 @@ _read_order = json_or_form(AuditOrder, "audit", "weights")
         "unreadable_form",
         "not_found",
         "body_too_large",
+        "quota_exceeded",
         "unsupported_media_type",
         "idempotency_key_in_use",
         "idempotency_key_reused",

@@ -51,6 +51,7 @@ _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
         "not_json",
         "unreadable_form",
         "body_too_large",
+        "quota_exceeded",
         "unsupported_media_type",
         "name_taken",
         "idempotency_key_in_use",

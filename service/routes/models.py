@@ -51,6 +51,7 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
         "unreadable_form",
         "not_found",
         "body_too_large",
+        "quota_exceeded",
         "unsupported_media_type",
         "name_taken",
         "idempotency_key_in_use",

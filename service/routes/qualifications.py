@@ -38,6 +38,7 @@ router = APIRouter(
         "not_json",
         "not_found",
         "body_too_large",
+        "quota_exceeded",
         "unsupported_media_type",
         "idempotency_key_in_use",
         "idempotency_key_reused",

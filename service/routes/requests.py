@@ -43,6 +43,7 @@ _REFUSALS = problem_responses(
     "not_json",
     "not_found",
     "body_too_large",
+    "quota_exceeded",
     "unsupported_media_type",
     "already_erased",
     "already_requested",

@@ -19,7 +19,10 @@ class Tenant(Base):
 
 
 class ApiKey(Base):
-    """A key by its public prefix and the SHA-256 of its secret; the secret itself is never kept."""
+    """A key by its public prefix and the SHA-256 of its secret; the secret itself is never kept.
+
+    `previous_hash`: of the secret before the last rotation, which opens until `previous_until`.
+    """
 
     __tablename__ = "api_keys"
 
@@ -28,7 +31,11 @@ class ApiKey(Base):
     name: Mapped[str]
     prefix: Mapped[str] = mapped_column(String(16), unique=True)
     secret_hash: Mapped[bytes]
+    previous_hash: Mapped[bytes | None]
+    previous_until: Mapped[datetime | None]
+    rotated_at: Mapped[datetime | None]
     scopes: Mapped[JsonList]
+    created_by: Mapped[str] = mapped_column(server_default="system")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

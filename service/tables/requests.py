@@ -19,6 +19,7 @@ from service.tables.base import (
 )
 
 _ACTIVE = text("state = 'active'")
+_OPEN = text("status IN ('pending', 'in_progress', 'on_hold')")
 _NAMED = text("status NOT IN ('cancelled', 'rejected', 'failed')")
 
 
@@ -86,6 +87,7 @@ class DeletionRequest(Base):
             sqlite_where=_NAMED,
         ),
         Index(None, "tenant_id", "due_at"),
+        Index("ix_deletion_requests_open", "tenant_id", postgresql_where=_OPEN, sqlite_where=_OPEN),
     )
 
     id: Mapped[Key]

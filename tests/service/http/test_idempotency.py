@@ -116,8 +116,9 @@ def test_uploads_are_recognised_whatever_their_boundary(
 
 
 WITHOUT_KEY = {
+    "/v1/keys",  # the answer holds a secret, which is kept nowhere
     "/v1/opendsr/requests",  # its own number of a request does the same
-    "/v1/webhook-endpoints",  # the answer holds a secret, which is kept nowhere
+    "/v1/webhook-endpoints",  # as well
     "/v1/webhook-endpoints/{endpoint_id}/test",
     "/v1/webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}/replay",
 }
