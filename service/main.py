@@ -33,6 +33,7 @@ from service.routes import (
     reports,
     request_actions,
     request_audits,
+    request_groups,
     requests,
     webhooks,
 )
@@ -51,6 +52,7 @@ _ROUTES = (
     requests,
     request_actions,
     request_audits,
+    request_groups,
     audits,
     reports,
     renderings,
