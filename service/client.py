@@ -26,7 +26,8 @@ PAGE = "text/html"
 PDF = "application/pdf"
 Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress", "on_hold"})
-_COLLECTIONS = {"request": "deletion-requests", "audit": "audits"}
+_GROUPS = "deletion-request-groups"
+_COLLECTIONS = {"request": "deletion-requests", "audit": "audits", "group": _GROUPS}
 _READ_TIMEOUT_S = 60.0
 
 
@@ -122,12 +123,15 @@ class ExpungeClient:
                     file.write(chunk)
         return path
 
-    def open_request(self, model_id: str, sample_ids: Sequence[str] = (), **fields: object) -> Json:
-        """Ask a model to forget samples.
+    def open_request(
+        self, model_id: str | None = None, sample_ids: Sequence[str] = (), **fields: object
+    ) -> Json:
+        """Ask a model to forget samples, or with ``dataset_id`` all models of a data set.
 
         Further fields as in the API: ``labels``, ``subject_ids``, …; ``dry_run`` only prices it.
         """
-        order = {"model_id": model_id, "sample_ids": list(sample_ids), **fields}
+        order = {"sample_ids": list(sample_ids), **fields}
+        order |= {} if model_id is None else {"model_id": model_id}
         return self._json("POST", "/v1/deletion-requests", order)
 
     def get_request(self, request_id: str) -> Json:
@@ -225,11 +229,7 @@ class ExpungeClient:
             time.sleep(1.0)  # the stream ended early: take it up again
 
     def wait(self, key: str, *, kind: str = "request", timeout_s: float = 86_400) -> Json:
-        """Poll until a request or audit is closed and return it.
-
-        Raises:
-            WaitTimeout: It did not close in time.
-        """
+        """Poll until a request, audit or group is closed and return it; raise WaitTimeout."""
         deadline = time.monotonic() + timeout_s
         url = f"/v1/{_COLLECTIONS[kind]}/{key}"
         while (resource := self._json("GET", url))["status"] in _OPEN:

@@ -37,6 +37,7 @@ from service.routes import (
     reports,
     request_actions,
     request_audits,
+    request_groups,
     requests,
     webhooks,
 )
@@ -55,6 +56,7 @@ _ROUTES = (
     requests,
     request_actions,
     request_audits,
+    request_groups,
     audits,
     reports,
     renderings,

@@ -119,7 +119,7 @@ def request_order(
     named = DeletionOrder(model_id=model_id, sample_ids=own.sample_ids, subject_ids=subjects)
     return RequestOrder(
         model_id=model_id,
-        sample_ids=chosen_sample_ids(session, caller, named, settings.max_sample_ids),
+        sample_ids=chosen_sample_ids(session, caller, model_id, named, settings.max_sample_ids),
         subject_request_id=order.subject_request_id,
         regulation=order.regulation,
         submitted_time=order.submitted_time,

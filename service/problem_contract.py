@@ -19,6 +19,9 @@ CONTRACT: dict[str, Problem] = {
         "Read the request at `location`; a subject request names one deletion request until that is"
         " cancelled, rejected or failed.",
     ),
+    "no_models": Problem(
+        422, "The data set has no model", "Register its models first, then ask them to forget."
+    ),
     "precondition_failed": Problem(
         412, "The resource has changed", "Read it again and decide anew; send its present ETag."
     ),

@@ -87,6 +87,7 @@ class DeletionRequest(BaseModel):
 
     id: uuid.UUID
     model_id: uuid.UUID
+    group_id: uuid.UUID | None = Field(description="The group that it is a member of.")
     status: Status
     progress: Progress
     verdict: str | None

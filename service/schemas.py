@@ -146,7 +146,7 @@ class ModelOrder(_Order):
 
 
 class DeletionOrder(_Order):
-    """Ask a model to forget samples: by id, by label, by subject, or all of these together."""
+    """Ask a model, or all models of a data set, to forget samples: by id, label or subject."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -163,10 +163,19 @@ class DeletionOrder(_Order):
                     "labels": [9],
                     "ladder": [{"method": "muda", "hyperparameters": {"epochs": 4}}, "retrain"],
                 },
+                {"dataset_id": _DATASET_ID, "subject_ids": ["customer-4711"]},
             ]
         }
     )
-    model_id: uuid.UUID
+    model_id: uuid.UUID | None = None
+    dataset_id: uuid.UUID | None = Field(
+        default=None,
+        description="Instead of `model_id`: every model of this data set is asked, each by a "
+        "deletion request of its own; the answer is their group.",
+    )
+    leave_out: list[uuid.UUID] = Field(
+        default=[], max_length=1000, description="With `dataset_id`: models that are not asked."
+    )
     sample_ids: list[SampleId] = Field(default=[])
     labels: list[int] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
@@ -212,6 +221,14 @@ class DeletionOrder(_Order):
     def _times_have_zones(self) -> "DeletionOrder":
         if self.submitted_time is not None and self.submitted_time.tzinfo is None:
             raise ValueError("submitted_time needs a time zone")
+        return self
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "DeletionOrder":
+        if (self.model_id is None) == (self.dataset_id is None):
+            raise ValueError("name either model_id or dataset_id")
+        if self.leave_out and self.dataset_id is None:
+            raise ValueError("leave_out goes with dataset_id only")
         return self
 
 

@@ -1,5 +1,7 @@
 """Turn what a caller names (ids, labels, subjects) into sample ids."""
 
+import uuid
+
 from sqlalchemy.orm import Session
 
 from service import ledger
@@ -9,7 +11,11 @@ from service.schemas import AuditOrder, DeletionOrder
 
 
 def chosen_sample_ids(
-    session: Session, caller: Caller, order: DeletionOrder | AuditOrder, limit: int
+    session: Session,
+    caller: Caller,
+    model_id: uuid.UUID,
+    order: DeletionOrder | AuditOrder,
+    limit: int,
 ) -> list[str]:
     """Return the ids as they were given, then those that labels and subjects add.
 
@@ -22,7 +28,7 @@ def chosen_sample_ids(
     if order.labels or order.subject_ids:
         known = set(chosen)
         found = ledger.find_sample_ids(
-            session, caller, order.model_id, labels=order.labels, subject_ids=order.subject_ids
+            session, caller, model_id, labels=order.labels, subject_ids=order.subject_ids
         )
         chosen += [sample_id for sample_id in found if sample_id not in known]
         _refuse_beyond(limit, len(chosen))

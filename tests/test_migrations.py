@@ -46,9 +46,9 @@ def test_the_schema_can_be_taken_down_and_put_up_again(database: Database) -> No
 
 
 def test_each_step_can_be_undone_on_its_own(database: Database) -> None:
-    for _ in range(7):
+    for _ in range(8):
         _alembic(database, "downgrade", "-1")
-    for _ in range(7):
+    for _ in range(8):
         _alembic(database, "upgrade", "+1")
     assert database.is_current()
 

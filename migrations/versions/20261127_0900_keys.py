@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "202611270900"
-down_revision: str | None = "202611250700"
+down_revision: str | None = "202611270800"
 branch_labels: str | None = None
 depends_on: str | None = None
 

@@ -46,10 +46,17 @@ def register_model(
 
 
 def forget(output: Output, order: Json, url: str | None, key: str | None, *, follow: bool) -> Json:
-    """Open a deletion request and, where asked, follow it to its end."""
+    """Open a deletion request or a group and, where asked, follow it to its end.
+
+    Raises:
+        CommandFailed: It ended without being completed.
+    """
+    given = _given(order)
     with connect(url, key) as client:
-        request = client.open_request(**_given(order))
-        return _follow(output, client, request) if follow else request
+        made = client.open_request(**given)
+        if not follow:
+            return made
+        return _wait_for_group(client, made) if "members" in made else _follow(output, client, made)
 
 
 def act(request_id: UUID, action: str, fields: Json, url: str | None, key: str | None) -> Json:
@@ -133,6 +140,14 @@ def report(request_id: UUID, form: str, url: str | None, key: str | None) -> byt
 def _given(fields: Json) -> Json:
     """Leave out what the caller did not give."""
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
+def _wait_for_group(client: ExpungeClient, group: Json) -> Json:
+    """Wait until all members are closed; each has a progress of its own at its request."""
+    group = client.wait(group["id"], kind="group", timeout_s=float("inf"))
+    if group["status"] != "completed":
+        raise CommandFailed(f"The group is {group['status']}.", Exit.NOT_CLOSED, group)
+    return group
 
 
 def _follow(output: Output, client: ExpungeClient, request: Json, kind: str = "request") -> Json:

@@ -29,6 +29,9 @@ Pool = Annotated[
 Approval = Annotated[
     bool, typer.Option(help="What passed waits for `expunge approve` before it is promoted.")
 ]
+Dataset = Annotated[
+    UUID | None, typer.Option(help="Instead of a model: all models of this data set.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and price it; write nothing.")]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
@@ -140,7 +143,11 @@ def qualify(
 
 def forget(
     *,
-    model_id: Annotated[UUID, typer.Argument(help="The model that must forget.")],
+    model_id: Annotated[UUID | None, typer.Argument(help="The model that must forget.")] = None,
+    dataset: Dataset = None,
+    leave_out: Annotated[
+        list[UUID] | None, typer.Option(help="With --dataset: a model that is not asked; repeat.")
+    ] = None,
     sample: Annotated[list[str] | None, typer.Option(help="A sample's id; repeat.")] = None,
     samples: IdFile = None,
     label: Annotated[list[int] | None, typer.Option(help="A whole class; repeat.")] = None,
@@ -160,9 +167,13 @@ def forget(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a model to forget samples: by id, by label or by person."""
+    """Ask a model, or all of a data set, to forget samples: by id, by label or by person."""
+    if (model_id is None) == (dataset is None):
+        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
     body = {
-        "model_id": str(model_id),
+        "model_id": None if model_id is None else str(model_id),
+        "dataset_id": None if dataset is None else str(dataset),
+        "leave_out": [str(model) for model in leave_out or ()],
         "sample_ids": [*(sample or []), *_lines(samples)],
         "labels": label,
         "subject_ids": subject,
@@ -242,43 +253,20 @@ def show(output: Output, title: str, values: dict[str, Any]) -> None:
 def _forget(
     output: Output, body: dict[str, Any], url: str | None, key: str | None, *, follow: bool
 ) -> None:
-    """Open a request and print it, or the price of a dry run."""
+    """Open a request or a group and print it, or the price of a dry run."""
     from service.cli import calls
+    from service.cli.prices import show_price
 
     made = calls.forget(output, body, url, key, follow=follow)
     if not made.get("dry_run"):
-        show(output, "Request", made)
-        return
-    show(output, "Price", made)
-    if not output.as_json:
-        _show_rungs(output, made)
-
-
-def _show_rungs(output: Output, price: dict[str, Any]) -> None:
-    """Print what each method takes, from this model's own jobs."""
-    references, pool, hours = price["references"], price["pool"], price["compute_hours"]
-    rows = [
-        [rung["method"], *(_seconds(rung[part]) for part in ("unlearning", "audit"))]
-        for rung in price["ladder"]
-    ]
-    output.table(["method", "unlearning", "audit"], rows)
-    first, last = references["first_look"], references["last_look"]
-    each = _seconds(references["seconds_each"])
-    output.say(f"References: {first} to {last}, {references['ready']} are there; each {each}")
-    if pool["needed"]:
-        output.say(f"Pool: {_seconds(pool['seconds'])}")
-    if hours is None:
-        output.say("Compute: unknown, a part has no history on this model")
+        show(output, "Group" if "members" in made else "Request", made)
+    elif "members" in made:
+        output.document(made)
+        for member in made["members"] if not output.as_json else ():
+            show_price(output, member)
     else:
-        span = f"{hours['least']:.2f} to {hours['most']:.2f}"
-        output.say(f"Compute: {span} {hours['kind'].upper()} hours")
-
-
-def _seconds(spread: dict[str, Any] | None) -> str:
-    if spread is None:
-        return "unknown"
-    span = f"{spread['least']:.1f} to {spread['most']:.1f}"
-    return f"{spread['median']:.1f} s ({span}, n = {spread['n']})"
+        output.document(made)
+        show_price(output, made)
 
 
 def _lines(path: Path | None) -> list[str]:

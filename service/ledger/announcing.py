@@ -21,6 +21,7 @@ from service.tables import (
     ModelVersion,
     OpendsrRequest,
     Report,
+    RequestGroup,
     WebhookDelivery,
     WebhookEndpoint,
     new_id,
@@ -36,6 +37,11 @@ EVENTS: dict[tuple[type[Base], str], str] = {
     (DeletionRequest, "cancelled"): "request.cancelled",
     (DeletionRequest, "rejected"): "request.rejected",
     (DeletionRequest, "failed"): "request.failed",
+    (RequestGroup, "received"): "group.received",
+    (RequestGroup, "on_hold"): "group.on_hold",
+    (RequestGroup, "completed"): "group.completed",
+    (RequestGroup, "cancelled"): "group.cancelled",
+    (RequestGroup, "failed"): "group.failed",
     (Report, "signed"): "report.ready",
     (Audit, "completed"): "audit.completed",
     (Audit, "failed"): "audit.failed",
@@ -141,6 +147,9 @@ def _data(row: Base) -> dict[str, Any]:
         return _closing(f"/v1/deletion-requests/{row.id}", row)
     if isinstance(row, Audit):
         return _closing(f"/v1/audits/{row.id}", row)
+    if isinstance(row, RequestGroup):
+        links = {"self": f"/v1/deletion-request-groups/{row.id}"}
+        return {"id": str(row.id), "status": str(row.status), "links": links}
     if isinstance(row, Report):
         about = {"request_id": row.request_id, "audit_id": row.audit_id}
         ids = {name: None if key is None else str(key) for name, key in about.items()}

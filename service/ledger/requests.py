@@ -1,11 +1,8 @@
 """Deletion requests come in here."""
 
-import hashlib
-import hmac
 from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
@@ -21,42 +18,18 @@ from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import OPEN
 from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import record
+from service.ledger.subjects import named_by_subject, order_digest, repeats, subject_taken
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
 from service.policies import load_policy
 from service.quotas import check_quota
-from service.tables import DeletionRequest, Model, RequestSamples, RequestStatus, new_id
-
-
-def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
-    """Accept a request: its samples come into E for ever, and a run is planned if none is active.
-
-    Training samples whose files equal a named one's are counted, and come too where the order says
-    so: then they are in the forget set, the commitment and E like any other.
-
-    Raises:
-        NotFound: the model.
-        Conflict: `quota_exceeded`, `model_rejected`, `already_erased` or `already_requested` for
-            this model, `subject_request_exists`, `qualification_missing` where the audit level is
-            `qualified`.
-        Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
-            ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
-    """
-    take_turn(session, caller.tenant_id)
-    open_ones = DeletionRequest.status.in_(OPEN)
-    own = DeletionRequest.tenant_id == caller.tenant_id
-    check_quota(session, "open_requests", DeletionRequest, own, open_ones)
-    checked = check_request(session, caller, order)
-    model, ordinals = checked.model, checked.ordinals
-    request = new_request(session, caller, checked.order, len(ordinals))
-    _keep_samples(session, request, ordinals)
-    num_included, num_left = len(checked.included), len(checked.left)
-    add_copies(session, request, checked.left | checked.in_holdout, num_included)
-    total = add_erased(session, model.dataset_id, ordinals)
-    facts = {"samples": len(ordinals), "commitment": request.commitment_root, "erased": total}
-    facts |= {"equal_copies_included": num_included, "equal_copies_left": num_left}
-    record(session, request, "received", caller.actor, **facts)
-    plan_run(session, model.id)
-    return request
+from service.tables import (
+    DeletionRequest,
+    Model,
+    RequestGroup,
+    RequestSamples,
+    RequestStatus,
+    new_id,
+)
 
 
 @dataclass(frozen=True)
@@ -74,13 +47,61 @@ class CheckedOrder:
     in_holdout: BitMap
 
 
+def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
+    """Accept a request: its samples come into E for ever, and a run is planned if none is active.
+
+    Training samples whose files equal a named one's are counted, and come too where the order says
+    so: then they are in the forget set, the commitment and E like any other.
+
+    Raises:
+        NotFound: the model.
+        Conflict: `quota_exceeded`, `model_rejected`, `already_erased` or `already_requested` for
+            this model, `subject_request_exists`, `qualification_missing` where the audit level is
+            `qualified`.
+        Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
+            ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
+    """
+    take_turn(session, caller.tenant_id)
+    checked = check_request(session, caller, order)
+    request = accept_request(session, caller, checked)
+    plan_run(session, checked.model.id)
+    return request
+
+
+def accept_request(
+    session: Session, caller: Caller, checked: CheckedOrder, group: RequestGroup | None = None
+) -> DeletionRequest:
+    """Write down a request that was checked, let E grow by its samples, and plan no run yet.
+
+    Raises:
+        Conflict: `quota_exceeded`.
+    """
+    own = DeletionRequest.tenant_id == caller.tenant_id
+    open_ones = DeletionRequest.status.in_(OPEN)
+    check_quota(session, "open_requests", DeletionRequest, own, open_ones)
+    model, ordinals = checked.model, checked.ordinals
+    request = new_request(session, caller, checked.order, len(ordinals))
+    if group is not None:
+        request.group_id, request.subject_request_id = group.id, group.subject_request_id
+    _keep_samples(session, request, ordinals)
+    num_included, num_left = len(checked.included), len(checked.left)
+    add_copies(session, request, checked.left | checked.in_holdout, num_included)
+    total = add_erased(session, model.dataset_id, ordinals)
+    facts: dict[str, object] = {"samples": len(ordinals), "erased": total}
+    facts |= {"commitment": request.commitment_root}
+    facts |= {"equal_copies_included": num_included, "equal_copies_left": num_left}
+    facts |= {} if group is None else {"group": str(group.id)}
+    record(session, request, "received", caller.actor, **facts)
+    return request
+
+
 def check_request(session: Session, caller: Caller, order: RequestOrder) -> CheckedOrder:
     """Refuse what `open_request` refuses, and write nothing."""
     model = usable_model(session, caller, order.model_id)
     order = checked_terms(order)
     load_policy(order.policy)
-    if known := _request_of_subject(session, caller, order.subject_request_id):
-        raise _subject_taken(known)
+    if known := named_by_subject(session, caller, order.subject_request_id):
+        raise subject_taken(known)
     _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
@@ -107,43 +128,16 @@ def repeated_request(
 ) -> DeletionRequest | None:
     """Return the request that this one repeats word for word, None where there is none.
 
-    A subject request names one deletion request of a tenant, until that is cancelled, rejected or
-    failed. `stated` is what was asked, as `RequestOrder.stated` was then.
+    `stated` is what was asked, as `RequestOrder.stated` was then.
 
     Raises:
-        Conflict: `subject_request_exists`: it names another one, at `location`.
+        Conflict: `subject_request_exists`: another request, or a group, has the name.
     """
     take_turn(session, caller.tenant_id)
-    known = _request_of_subject(session, caller, subject_request_id)
-    if known is None:
-        return None
-    salt, digest = known.commitment_salt, known.order_digest
-    if salt and digest and hmac.compare_digest(digest, _order_digest(salt, stated)):
+    known = named_by_subject(session, caller, subject_request_id)
+    if known is None or (isinstance(known, DeletionRequest) and repeats(known, stated)):
         return known
-    raise _subject_taken(known)
-
-
-def _request_of_subject(
-    session: Session, caller: Caller, subject_request_id: str | None
-) -> DeletionRequest | None:
-    if subject_request_id is None:
-        return None
-    query = select(DeletionRequest).where(
-        DeletionRequest.tenant_id == caller.tenant_id,
-        DeletionRequest.subject_request_id == subject_request_id,
-        DeletionRequest.status.in_([*OPEN, RequestStatus.COMPLETED]),
-    )
-    return session.scalar(query.execution_options(populate_existing=True))
-
-
-def _subject_taken(known: DeletionRequest) -> Conflict:
-    location = f"/v1/deletion-requests/{known.id}"
-    detail = f"Another request has this subject_request_id: {location}."
-    return Conflict("subject_request_exists", detail, location=location)
-
-
-def _order_digest(salt: bytes, stated: bytes) -> str:
-    return hmac.new(salt, stated, hashlib.sha256).hexdigest()
+    raise subject_taken(known)
 
 
 def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
@@ -184,7 +178,7 @@ def new_request(
         due_at=due_at(asked, order.regulation),
         due_rule=REGIMES[order.regulation].rule,
         needs_approval=order.approval or by_policy,
-        order_digest=_order_digest(salt, order.stated) if order.stated else None,
+        order_digest=order_digest(salt, order.stated) if order.stated else None,
         num_samples=num_samples,
         policy_name=policy.name,
         policy_version=policy.version,

@@ -136,6 +136,17 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
         Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
             errors point at the first offending places, counts are in the extension `count`.
     """
+    return BitMap(training_ordinals(session, model.dataset_id, sample_ids).values())
+
+
+def training_ordinals(
+    session: Session, dataset_id: uuid.UUID, sample_ids: Sequence[str]
+) -> dict[str, int]:
+    """Return the ordinal of each training sample of a data set that is given by id.
+
+    Raises:
+        Unprocessable: as `resolve_training_samples`.
+    """
     if not sample_ids:
         raise Unprocessable("no_samples", "Name at least one sample.", [_at("", "empty")])
     first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
@@ -144,14 +155,14 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
     found: dict[str, tuple[int, str]] = {}
     for chunk in chunks(sample_ids):
         query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
-            Sample.dataset_id == model.dataset_id, Sample.sample_id.in_(chunk)
+            Sample.dataset_id == dataset_id, Sample.sample_id.in_(chunk)
         )
         found |= {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
     unknown = [i for i, name in enumerate(sample_ids) if name not in found]
-    _refuse("unknown_samples", unknown, "not in the model's data set")
+    _refuse("unknown_samples", unknown, "not in the data set")
     held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
     _refuse("not_training_samples", held_out, "held out, so the model never learned it")
-    return BitMap(ordinal for ordinal, _ in found.values())
+    return {name: ordinal for name, (ordinal, _) in found.items()}
 
 
 def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:

@@ -1,9 +1,12 @@
 """Which state may follow which, and the one function that moves a row."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from service.database import now
 from service.errors import IllegalMove
 from service.ledger.announcing import announce
 from service.ledger.log import record_event
@@ -12,6 +15,7 @@ from service.tables import (
     AuditStatus,
     DeletionRequest,
     EndpointState,
+    GroupStatus,
     Job,
     JobStatus,
     Model,
@@ -24,6 +28,7 @@ from service.tables import (
     Reference,
     ReferenceState,
     Report,
+    RequestGroup,
     RequestStatus,
     Run,
     RunState,
@@ -40,6 +45,7 @@ Stateful = (
     | Pool
     | Qualification
     | Reference
+    | RequestGroup
     | Run
     | WebhookEndpoint
 )
@@ -57,6 +63,11 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
         # back to pending: its run's base was no longer current, so another run has to serve it
         "in_progress": {"pending", "on_hold", "completed", "cancelled", "failed"},
         "on_hold": {"pending", "cancelled", "rejected"},
+    },
+    GroupStatus: {
+        "pending": {"in_progress", "on_hold", "completed", "cancelled", "failed"},
+        "in_progress": {"pending", "on_hold", "completed", "cancelled", "failed"},
+        "on_hold": {"pending", "in_progress", "completed", "cancelled", "failed"},
     },
     AuditStatus: {"in_progress": {"completed", "failed"}},
     QualificationState: {
@@ -86,6 +97,7 @@ RESOURCES: dict[type[Stateful | Report], str] = {
     Qualification: "qualifications",
     Reference: "references",
     Report: "reports",
+    RequestGroup: "deletion-request-groups",
     Run: "runs",
     WebhookEndpoint: "webhook-endpoints",
 }
@@ -105,6 +117,8 @@ def move(
         raise IllegalMove(type(row).__name__, present, state)
     setattr(row, column, state)
     record(session, row, str(state), actor, **payload, previous=str(present))
+    if isinstance(row, DeletionRequest) and row.group_id is not None:
+        follow_members(session, session.get_one(RequestGroup, row.group_id))
 
 
 def record(
@@ -116,6 +130,36 @@ def record(
     who = actor or session.info.get("actor") or "system"
     record_event(session, row.tenant_id, who, action, f"{resource}/{row.id}", payload)
     announce(session, row, what)
+
+
+def follow_members(session: Session, group: RequestGroup) -> None:
+    """Put a group where its members are now."""
+    session.flush()
+    query = select(DeletionRequest.status).where(DeletionRequest.group_id == group.id)
+    status = group_status(set(session.scalars(query)))
+    if status == group.status:
+        return
+    if status not in MOVES[GroupStatus]:
+        group.closed_at = now(session)
+    move(session, group, status)
+
+
+def group_status(members: Collection[RequestStatus]) -> GroupStatus:
+    """Return what a group is whose members have these statuses.
+
+    Open while any member is: on hold if all open ones are, pending if none was taken up. Closed
+    otherwise, as its worst member is: failed or rejected, then cancelled, then completed.
+    """
+    waiting, held = RequestStatus.PENDING, RequestStatus.ON_HOLD
+    still = {status for status in members if status in MOVES[RequestStatus]}
+    if still:
+        if still == {held}:
+            return GroupStatus.ON_HOLD
+        return GroupStatus.PENDING if set(members) <= {waiting, held} else GroupStatus.IN_PROGRESS
+    if {RequestStatus.FAILED, RequestStatus.REJECTED} & set(members):
+        return GroupStatus.FAILED
+    done = set(members) == {RequestStatus.COMPLETED}
+    return GroupStatus.COMPLETED if done else GroupStatus.CANCELLED
 
 
 def _column(row: Stateful | Report) -> str:

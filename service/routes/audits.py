@@ -94,7 +94,9 @@ def open_audit(
     with parts.database.write() as session:
         wish = ledger.AuditOrder(
             model_id=order.model_id,
-            sample_ids=chosen_sample_ids(session, caller, order, parts.settings.max_sample_ids),
+            sample_ids=chosen_sample_ids(
+                session, caller, order.model_id, order, parts.settings.max_sample_ids
+            ),
             weights_uri=weights.key,
             weights_sha256=weights.sha256,
             label=order.label,

@@ -15,15 +15,17 @@ from service.copy_resources import FoundCopy
 from service.database import limits, now
 from service.dependencies import JSON_TYPE, GuardedRoute, Parts, PartsDep, scope
 from service.estimates import RequestEstimate
+from service.group_resources import GroupEstimate, RequestGroup
 from service.idempotency import REPLAYED, Once, creation
-from service.ledger import Caller, RequestOrder
+from service.ledger import Caller
 from service.lookups import last_approval, version_number
 from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.request_audit_resources import RequestAudit
 from service.request_resources import Approval, DeletionRequest, RequestFacts, Status
+from service.routes.request_groups import open_group
 from service.schemas import DeletionOrder, Page
-from service.targets import chosen_sample_ids
+from service.wishes import request_wish, stated
 
 router = APIRouter(
     prefix="/v1/deletion-requests",
@@ -54,6 +56,7 @@ _REFUSALS = problem_responses(
     "bad_ladder",
     "no_samples",
     "qualification_missing",
+    "no_models",
     "nothing_left",
     "pool_not_usable",
     "not_training_samples",
@@ -72,11 +75,11 @@ _REFUSALS = problem_responses(
     "",
     status_code=202,
     summary="Ask a model to forget samples",
-    response_model=DeletionRequest,
+    response_model=DeletionRequest | RequestGroup,
     responses={
         200: {
-            "model": DeletionRequest | RequestEstimate,
-            "description": "The request that this one repeats, or the price of a dry run.",
+            "model": DeletionRequest | RequestEstimate | RequestGroup | GroupEstimate,
+            "description": "What this wish repeats, or the price of a dry run.",
         },
         **_REFUSALS,
     },
@@ -87,16 +90,22 @@ def open_request(
     parts: PartsDep,
     once: Annotated[Once, creation("requests:write")],
 ) -> Response:
-    """Accept the request and start working on it; its samples are named by id, label or subject."""
-    stated = order.model_dump_json(exclude={"dry_run"}).encode()
+    """Accept the request and start working on it; its samples are named by id, label or subject.
+
+    With `dataset_id` for `model_id` all models of the data set are asked, each by a request of its
+    own; the answer is their group.
+    """
+    if order.dataset_id is not None:
+        return open_group(parts, caller, once, order, order.dataset_id)
+    assert order.model_id is not None  # noqa: S101 - the schema asks for one of the two
     if order.dry_run:
-        return _price(parts, caller, order, stated)
+        return _price(parts, caller, order, order.model_id)
     with parts.database.write() as session:
-        again = ledger.repeated_request(session, caller, order.subject_request_id, stated)
+        again = ledger.repeated_request(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             request = request_resource(session, again)
             return once.answer(session, request, 200, {"Location": request.links.self, **AGAIN})
-        wish = _wish(session, parts, caller, order, stated)
+        wish = request_wish(session, parts, caller, order, order.model_id)
         request = request_resource(session, ledger.open_request(session, caller, wish))
         return once.answer(session, request, 202, {"Location": request.links.self, **RETRY_AFTER})
 
@@ -164,33 +173,13 @@ def list_duplicates(
         return paging.page(page, [FoundCopy.of(copy, names) for copy in page.items])
 
 
-def _wish(
-    session: Session, parts: Parts, caller: Caller, order: DeletionOrder, stated: bytes
-) -> RequestOrder:
-    return RequestOrder(
-        model_id=order.model_id,
-        sample_ids=chosen_sample_ids(session, caller, order, parts.settings.max_sample_ids),
-        subject_request_id=order.subject_request_id,
-        regulation=order.regulation,
-        submitted_time=order.submitted_time,
-        policy=order.policy,
-        ladder=[rung.plain for rung in order.ladder or ()] or ledger.DEFAULT_LADDER,
-        audit=order.audit,
-        include_duplicates=order.include_duplicates,
-        plugins=parts.settings.plugin_methods,
-        approval=order.approval,
-        pool=order.pool,
-        stated=stated,
-    )
-
-
-def _price(parts: Parts, caller: Caller, order: DeletionOrder, stated: bytes) -> Response:
+def _price(parts: Parts, caller: Caller, order: DeletionOrder, model_id: uuid.UUID) -> Response:
     with parts.database.read() as session:
-        again = ledger.repeated_request(session, caller, order.subject_request_id, stated)
+        again = ledger.repeated_request(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             return conditional.answer(request_resource(session, again), headers=AGAIN)
-        wish = _wish(session, parts, caller, order, stated)
-        estimate = RequestEstimate.of(order.model_id, ledger.price_request(session, caller, wish))
+        wish = request_wish(session, parts, caller, order, model_id)
+        estimate = RequestEstimate.of(model_id, ledger.price_request(session, caller, wish))
     return Response(estimate.model_dump_json(), media_type=JSON_TYPE)
 
 

@@ -8,6 +8,7 @@ from service.tables.base import (
     AuditStatus,
     Base,
     EndpointState,
+    GroupStatus,
     JobKind,
     JobStatus,
     ModelStatus,
@@ -22,6 +23,7 @@ from service.tables.base import (
 from service.tables.contract import Approval, IdempotencyKey
 from service.tables.datasets import Dataset, Sample, Tombstones
 from service.tables.evidence import AuditEvent, Outbox, Report
+from service.tables.groups import RequestGroup
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
@@ -52,6 +54,7 @@ __all__ = [
     "Dataset",
     "DeletionRequest",
     "EndpointState",
+    "GroupStatus",
     "IdempotencyKey",
     "Job",
     "JobKind",
@@ -72,6 +75,7 @@ __all__ = [
     "Report",
     "RequestAudit",
     "RequestCopies",
+    "RequestGroup",
     "RequestSamples",
     "RequestStatus",
     "Run",

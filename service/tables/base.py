@@ -101,6 +101,17 @@ class RequestStatus(StrEnum):
     FAILED = "failed"
 
 
+class GroupStatus(StrEnum):
+    """Where a group of deletion requests stands: `completed` only when all its members are."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    ON_HOLD = "on_hold"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
 class AuditStatus(StrEnum):
     """Where an audit of a candidate made elsewhere stands."""
 

@@ -20,7 +20,7 @@ from service.tables.base import (
 
 _ACTIVE = text("state = 'active'")
 _OPEN = text("status IN ('pending', 'in_progress', 'on_hold')")
-_NAMED = text("status NOT IN ('cancelled', 'rejected', 'failed')")
+_NAMED = text("status NOT IN ('cancelled', 'rejected', 'failed') AND group_id IS NULL")
 
 
 class Run(Base):
@@ -72,7 +72,8 @@ class DeletionRequest(Base):
     `submitted_time`: when the data subject asked; `due_at` follows from `due_rule`, `first_due_at`
     is what it was before an extension. The commitment is over the sample ids; `commitment_salt` may
     be destroyed to make it unlinkable. `order_digest`: HMAC under that salt of what was asked, for
-    telling a repeated request from another one.
+    telling a repeated request from another one. `group_id`, without a foreign key for SQLite's
+    sake: the group that it is a member of, whose `subject_request_id` it repeats.
     """
 
     __tablename__ = "deletion_requests"
@@ -88,10 +89,12 @@ class DeletionRequest(Base):
         ),
         Index(None, "tenant_id", "due_at"),
         Index("ix_deletion_requests_open", "tenant_id", postgresql_where=_OPEN, sqlite_where=_OPEN),
+        Index(None, "group_id"),
     )
 
     id: Mapped[Key]
     tenant_id: Mapped[TenantKey]
+    group_id: Mapped[uuid.UUID | None]
     model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
     run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id"), index=True)
     base_version_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("model_versions.id"))
