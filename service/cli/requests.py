@@ -32,6 +32,9 @@ Approval = Annotated[
 Dataset = Annotated[
     UUID | None, typer.Option(help="Instead of a model: all models of this data set.")
 ]
+LeaveOut = Annotated[
+    list[UUID] | None, typer.Option(help="With --dataset: a model that is not asked; repeat.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and price it; write nothing.")]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
@@ -145,9 +148,7 @@ def forget(
     *,
     model_id: Annotated[UUID | None, typer.Argument(help="The model that must forget.")] = None,
     dataset: Dataset = None,
-    leave_out: Annotated[
-        list[UUID] | None, typer.Option(help="With --dataset: a model that is not asked; repeat.")
-    ] = None,
+    leave_out: LeaveOut = None,
     sample: Annotated[list[str] | None, typer.Option(help="A sample's id; repeat.")] = None,
     samples: IdFile = None,
     label: Annotated[list[int] | None, typer.Option(help="A whole class; repeat.")] = None,
@@ -168,12 +169,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Ask a model, or all of a data set, to forget samples: by id, by label or by person."""
-    if (model_id is None) == (dataset is None):
-        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
-    body = {
-        "model_id": None if model_id is None else str(model_id),
-        "dataset_id": None if dataset is None else str(dataset),
-        "leave_out": [str(model) for model in leave_out or ()],
+    body = _about(model_id, dataset, leave_out) | {
         "sample_ids": [*(sample or []), *_lines(samples)],
         "labels": label,
         "subject_ids": subject,
@@ -184,11 +180,27 @@ def forget(
         "ladder": method,
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
-        "pool": pool or None,
-        "approval": approval or None,
-        "dry_run": dry_run or None,
+        **_set(pool=pool, approval=approval, dry_run=dry_run),
     }
     _forget(Output(as_json=as_json), body, url, key, follow=follow and not dry_run)
+
+
+def _set(**switches: bool) -> dict[str, bool | None]:
+    """Return switches that are on; the others are left to the service's defaults."""
+    return {name: on or None for name, on in switches.items()}
+
+
+def _about(
+    model_id: UUID | None, dataset: UUID | None, leave_out: list[UUID] | None
+) -> dict[str, Any]:
+    """Return the fields that say which models are asked; raise CommandFailed if not one way."""
+    if (model_id is None) == (dataset is None):
+        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
+    return {
+        "model_id": None if model_id is None else str(model_id),
+        "dataset_id": None if dataset is None else str(dataset),
+        "leave_out": [str(model) for model in leave_out or ()],
+    }
 
 
 def status(

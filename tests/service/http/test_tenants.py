@@ -91,6 +91,8 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
     delivery = made(client, f"{endpoint['links']['self']}/test", None)
     world.work("PASS")
     key = made(client, "/v1/keys", {"name": "ours"}, 201)
+    everywhere = {"dataset_id": str(world.dataset_id), "leave_out": [model["id"]]}
+    group = made(client, "/v1/deletion-requests", everywhere | {"sample_ids": ["s7"]})
     return Belongings(
         {
             "dataset_id": str(world.dataset_id),
@@ -105,6 +107,7 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
             "delivery_id": delivery["id"],
             "subject_request_id": ID,
             "key_id": key["id"],
+            "group_id": group["id"],
         }
     )
 

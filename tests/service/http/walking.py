@@ -12,6 +12,8 @@ BODIES: Mapping[str, Mapping[str, object]] = {
     "/v1/models/{model_id}/qualifications": QUALIFICATION,
     "/v1/deletion-requests/{request_id}/extend": {"reason": "complexity"},
     "/v1/deletion-requests/{request_id}/hold": {"reason": "legal_claims"},
+    "/v1/deletion-request-groups/{group_id}/extend": {"reason": "complexity"},
+    "/v1/deletion-request-groups/{group_id}/hold": {"reason": "legal_claims"},
     "/v1/deletion-requests/{request_id}/approve": {"reason": "other"},
     "/v1/deletion-requests/{request_id}/reject": {"reason": "other"},
     "/v1/deletion-requests/{request_id}/audits": {},
