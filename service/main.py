@@ -24,6 +24,7 @@ from service.openapi import install_openapi
 from service.routes import (
     audits,
     datasets,
+    growth,
     log,
     models,
     opendsr,
@@ -47,6 +48,7 @@ _log = structlog.get_logger("service.http")
 _ROUTES = (
     public,
     datasets,
+    growth,
     models,
     qualifications,
     requests,

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.growth_orders import GrowthOrder
 from service.opendsr_orders import OpendsrOrder
 from service.routes import webhooks
 from service.schemas import AuditOrder, DatasetOrder, ModelOrder, Problem
@@ -26,7 +27,7 @@ _TAGS = [
     {"name": "opendsr", "description": "Ask for erasure by OpenDSR 2.0."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
-_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)
+_SCHEMAS = (Problem, DatasetOrder, GrowthOrder, ModelOrder, AuditOrder, OpendsrOrder)
 
 
 def install_openapi(app: FastAPI) -> None:

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from service import ledger, tables
 from service.request_audit_resources import Comparison, Purpose
@@ -17,7 +17,7 @@ _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
 
 
 class Dataset(BaseModel):
-    """A registered data set."""
+    """A registered data set in its newest revision."""
 
     id: uuid.UUID
     name: str
@@ -27,10 +27,30 @@ class Dataset(BaseModel):
     fingerprint: str
     num_train: int
     num_holdout: int
+    revision: int
     created_at: datetime
 
     @classmethod
     def of(cls, row: tables.Dataset) -> Self:
+        """Return what a caller sees of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class DatasetRevision(BaseModel):
+    """A data set as it was from `created_at` on; `manifest_uri` lists what was added with it."""
+
+    dataset_id: uuid.UUID
+    number: int
+    manifest_uri: str
+    format: str
+    fingerprint: str
+    num_train: int
+    num_holdout: int
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: tables.DatasetRevision) -> Self:
         """Return what a caller sees of a row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
@@ -60,6 +80,12 @@ class Model(BaseModel):
     id: uuid.UUID
     name: str
     dataset_id: uuid.UUID
+    dataset_revision: int
+    trained_on_erased: bool | None
+    suspect_samples: int = Field(
+        description="Erased samples that its current version was trained on, or may have been: "
+        "accepted for erasure before it was registered, and not erased from it since."
+    )
     architecture: str
     architecture_kwargs: dict[str, Any]
     preprocessing: dict[str, Any]
@@ -72,12 +98,23 @@ class Model(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: tables.Model, current: int | None, reason_code: str | None) -> Self:
+    def of(
+        cls, row: tables.Model, current: int | None, reason_code: str | None, suspect: int
+    ) -> Self:
         """Return what a caller sees of a row."""
-        own = set(cls.model_fields) - {"status", "reason_code", "current_version"}
+        own = set(cls.model_fields) - _OF_MODEL
         values = {name: getattr(row, name) for name in own}
         status = _MODEL_STATUS[row.status]
-        return cls(status=status, current_version=current, reason_code=reason_code, **values)
+        return cls(
+            status=status,
+            current_version=current,
+            reason_code=reason_code,
+            suspect_samples=suspect,
+            **values,
+        )
+
+
+_OF_MODEL = {"status", "reason_code", "current_version", "suspect_samples"}
 
 
 class ModelVersion(BaseModel):

@@ -21,6 +21,7 @@ from service.downloads import weights_response
 from service.errors import NotFound, ServiceError
 from service.idempotency import Once, creation
 from service.ledger import Caller, ModelDraft
+from service.ledger.holding import Holdings
 from service.lookups import check_failure
 from service.paging import Paging, paging
 from service.problems import problem_responses
@@ -56,6 +57,7 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
         "idempotency_key_in_use",
         "idempotency_key_reused",
         "path_outside_roots",
+        "unknown_revision",
         "weights_digest_mismatch",
         "weights_not_found",
         "weights_not_safetensors",
@@ -91,6 +93,8 @@ def register_model(
         preprocessing=order.preprocessing.model_dump(mode="json"),
         classifier=order.classifier,
         recipe=order.recipe.model_dump() if order.recipe else None,
+        dataset_revision=order.dataset_revision,
+        trained_on_erased=order.trained_on_erased,
         weights_uri=weights.key,
         weights_sha256=weights.sha256,
     )
@@ -192,4 +196,6 @@ def get_weights(
 def _model(session: Session, caller: Caller, row: tables.Model) -> Model:
     current = ledger.current_version(session, caller, row.id)
     code = check_failure(session, row.id) if row.reason else None
-    return Model.of(row, current.number if current else None, code)
+    held = Holdings(session, row).of(current)
+    suspect = held.suspect or (held.samples if row.trained_on_erased else 0)
+    return Model.of(row, current.number if current else None, code, suspect)

@@ -21,7 +21,7 @@ from service.tables.base import (
     new_id,
 )
 from service.tables.contract import Approval, IdempotencyKey
-from service.tables.datasets import Dataset, Sample, Tombstones
+from service.tables.datasets import Dataset, DatasetRevision, Sample, Tombstones
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.groups import RequestGroup
 from service.tables.identity import ApiKey, Tenant
@@ -52,6 +52,7 @@ __all__ = [
     "AuditStatus",
     "Base",
     "Dataset",
+    "DatasetRevision",
     "DeletionRequest",
     "EndpointState",
     "GroupStatus",
