@@ -89,6 +89,17 @@ class ExpungeClient(HttpCalls):
         """Return a model's versions, oldest first."""
         return list(self._pages(f"/v1/models/{model_id}/versions", {}))
 
+    def attest_deployment(
+        self, model_id: str, version: int, environment: str, deployed_by: str, **fields: object
+    ) -> Json:
+        """Attest that a version serves; ``deployed_at`` where that is not now."""
+        order = {"version": version, "environment": environment, "deployed_by": deployed_by}
+        return self._json("POST", f"/v1/models/{model_id}/deployments", {**order, **fields})
+
+    def deployments(self, **filters: object) -> Iterator[Json]:
+        """Yield deployments, newest first; filters: ``environment``, ``active``, ``stale``."""
+        yield from self._pages("/v1/deployments", filters)
+
     def wait_for_model(self, model_id: str, timeout_s: float = 300) -> Json:
         """Return a model once its weights were checked; see its ``status``."""
         deadline = time.monotonic() + timeout_s

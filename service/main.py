@@ -24,6 +24,7 @@ from service.openapi import install_openapi
 from service.routes import (
     audits,
     datasets,
+    deployments,
     growth,
     log,
     models,
@@ -50,6 +51,7 @@ _ROUTES = (
     datasets,
     growth,
     models,
+    deployments,
     qualifications,
     requests,
     request_actions,

@@ -34,6 +34,21 @@ CONTRACT: dict[str, Problem] = {
     "unknown_revision": Problem(
         422, "There is no such revision", "Use one of GET /v1/datasets/{id}/revisions."
     ),
+    "already_ended": Problem(409, "The deployment has ended", "Nothing is left to do."),
+    "deployed_in_future": Problem(
+        422, "The time lies ahead", "Attest a deployment once the version serves."
+    ),
+    "version_holds_erased_data": Problem(
+        409,
+        "The version holds erased data",
+        "Deploy `current_version`, or wait for the next; a version that holds what was erased"
+        " `since` then must not serve again.",
+    ),
+    "version_not_promoted": Problem(
+        409,
+        "The version never was current",
+        "Only versions that were promoted may serve; see GET /v1/models/{id}/versions.",
+    ),
     "precondition_failed": Problem(
         412, "The resource has changed", "Read it again and decide anew; send its present ETag."
     ),

@@ -1,4 +1,4 @@
-"""Groups of deletion requests over the models of a data set, and data sets that grow."""
+"""Groups of requests over the models of a data set, data sets that grow, deployments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ depends_on: str | None = None
 TIME = sa.DateTime(timezone=True)
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 REQUESTS, GROUPS = "deletion_requests", "request_groups"
+DEPLOYMENTS = "deployments"
 REVISIONS = "dataset_revisions"
 REVISION_COLUMNS = (("datasets", "revision"), ("models", "dataset_revision"))
 NAMED = "status NOT IN ('cancelled', 'rejected', 'failed')"
@@ -20,6 +21,7 @@ NAMED = "status NOT IN ('cancelled', 'rejected', 'failed')"
 def upgrade() -> None:
     _create_groups()
     _create_revisions()
+    _create_deployments()
 
 
 def _create_groups() -> None:
@@ -83,7 +85,27 @@ def _create_revisions() -> None:
     op.add_column("models", sa.Column("suspect", sa.LargeBinary(), nullable=True))
 
 
+def _create_deployments() -> None:
+    op.create_table(
+        DEPLOYMENTS,
+        sa.Column("id", sa.Uuid(), primary_key=True),
+        sa.Column("tenant_id", sa.Uuid(), sa.ForeignKey("tenants.id"), nullable=False),
+        sa.Column("model_id", sa.Uuid(), sa.ForeignKey("models.id"), nullable=False),
+        sa.Column("version_id", sa.Uuid(), sa.ForeignKey("model_versions.id"), nullable=False),
+        sa.Column("environment", sa.String(100), nullable=False),
+        sa.Column("deployed_by", sa.String(200), nullable=False),
+        sa.Column("deployed_at", TIME, nullable=False),
+        sa.Column("attested_by", sa.String(), nullable=False),
+        sa.Column("attested_at", TIME, nullable=False),
+        sa.Column("ended_at", TIME, nullable=True),
+    )
+    op.create_index(op.f("ix_deployments_tenant_id"), DEPLOYMENTS, ["tenant_id"])
+    columns = ["model_id", "environment", "deployed_at"]
+    op.create_index(op.f(f"ix_{DEPLOYMENTS}_{'_'.join(columns)}"), DEPLOYMENTS, columns)
+
+
 def downgrade() -> None:
+    op.drop_table(DEPLOYMENTS)
     _drop_revisions()
     _drop_groups()
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.database import now
+from service.ledger.deployments import deployment_copies
 from service.ledger.log import log_position
 from service.ledger.planning import reference_count, retain_set
 from service.ledger.pools import pool_facts
@@ -175,7 +176,10 @@ def _context(
         near_duplicates=result.get("copies", {}).get(key),
         figures=_figures(result, key),
         environment=result.get("environment") or {},
-        residual_copies=residual_copies(session, owner, scene.references),
+        residual_copies=(
+            *residual_copies(session, owner, scene.references),
+            *deployment_copies(session, owner),
+        ),
         log=log_position(session, owner.tenant_id),
         **_origin(scene),
         **own,

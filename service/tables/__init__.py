@@ -22,6 +22,7 @@ from service.tables.base import (
 )
 from service.tables.contract import Approval, IdempotencyKey
 from service.tables.datasets import Dataset, DatasetRevision, Sample, Tombstones
+from service.tables.deployments import Deployment
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.groups import RequestGroup
 from service.tables.identity import ApiKey, Tenant
@@ -54,6 +55,7 @@ __all__ = [
     "Dataset",
     "DatasetRevision",
     "DeletionRequest",
+    "Deployment",
     "EndpointState",
     "GroupStatus",
     "IdempotencyKey",
