@@ -74,14 +74,17 @@ def find_sample_ids(
     *,
     labels: Collection[int] = (),
     subject_ids: Collection[str] = (),
+    requested_too: bool = False,
 ) -> list[str]:
     """Return the training samples of these classes or people that may still be requested.
 
-    Left out: what a completed request of this model erased or an open one is about to erase.
+    Left out: what a completed request of this model erased and, unless `requested_too`, what an
+    open one is about to erase.
     """
     model = get_model(session, caller, model_id)
-    taken = unpack(model.erased) | requested_ordinals(session, model_id)
-    usable = training_set(trained_on(session, model)) - taken
+    usable = training_set(trained_on(session, model)) - unpack(model.erased)
+    if not requested_too:
+        usable -= requested_ordinals(session, model_id)
     wanted: list[ColumnElement[bool]] = [
         *(Sample.label.in_(chunk) for chunk in chunks(sorted(set(labels)))),
         *(Sample.subject_id.in_(chunk) for chunk in chunks(sorted(set(subject_ids)))),

@@ -247,7 +247,9 @@ def _file(parts: Parts, version: tables.ModelVersion, headers: FileHeaders) -> R
 def _model(session: Session, caller: Caller, row: tables.Model) -> Model:
     current = ledger.current_version(session, caller, row.id)
     code = check_failure(session, row.id) if row.reason else None
-    held = Holdings(session, row).of(current)
-    suspect = held.suspect or (held.samples if row.trained_on_erased else 0)
+    suspect = 0
+    if row.suspect is not None:
+        held = Holdings(session, row).of(current)
+        suspect = held.suspect or (held.samples if row.trained_on_erased else 0)
     number = current.number if current else None
     return Model.of(row, ModelFacts(number, code, suspect, serving(session, row.id)))
