@@ -141,6 +141,14 @@ class ModelOrder(_Order):
     recipe: Recipe | None = Field(
         default=None, description="Without it nothing can be retrained, nor audited."
     )
+    dataset_revision: int | None = Field(
+        default=None, ge=1, lt=2**31, description="What it was trained on; default: the newest."
+    )
+    trained_on_erased: bool | None = Field(
+        default=None,
+        description="Whether its training saw samples that were accepted for erasure. Unless this "
+        "is `false`, the model is flagged in `suspect_samples`.",
+    )
     weights_uri: str | None = Field(default=None, max_length=4096)
     weights_sha256: Digest | None = None
 

@@ -8,7 +8,17 @@ import sys
 
 import typer
 
-from service.cli import actions, audits, doctor, keys, operate, requests, secrets
+from service.cli import (
+    actions,
+    audits,
+    deployments,
+    doctor,
+    growth,
+    keys,
+    operate,
+    requests,
+    secrets,
+)
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -29,6 +39,8 @@ operate.add_to(app)
 doctor.add_to(app)
 requests.add_to(app)
 actions.add_to(app)
+growth.add_to(app)
+deployments.add_to(app)
 audits.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")

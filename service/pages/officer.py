@@ -183,6 +183,9 @@ def _remains(view: View) -> list[Block]:
 
 
 def _copy(copy: Any) -> Text:  # noqa: ANN401 - JSON
+    if copy["what"] == "deployment":
+        told = ", where it serves as your organisation attested, until a newer version is deployed."
+        return [strong(formats.capital(str(copy["name"]))), told]
     refused = ", a candidate that was not taken" if copy["what"] == "candidate" else ""
     until = copy["until"]
     end = f"until {formats.day(until)}" if until else "until your operator removes it"

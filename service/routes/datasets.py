@@ -1,7 +1,6 @@
 """Register data sets and find samples."""
 
 import uuid
-from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -26,7 +25,7 @@ from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Dataset, Sample
 from service.schemas import DatasetOrder, Page
-from service.uploads import spooled
+from service.uploads import stored_manifest
 
 router = APIRouter(
     prefix="/v1/datasets",
@@ -34,7 +33,6 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
-_MANIFEST_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}
 _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
 
 
@@ -164,13 +162,4 @@ def _read_uploaded(parts: Parts, order: DatasetOrder, file: BinaryIO) -> tuple[M
         detail = "An uploaded manifest needs root: the folder that its uris are relative to."
         raise Unprocessable("invalid_request", detail, [{"pointer": "/root", "detail": detail}])
     root = locate_root(order.root, parts.settings.data_roots)
-    with spooled(file) as path:
-        kind = order.format or _sniff(path)
-        manifest = read_manifest(path, root, kind, order.class_names)
-        key = parts.storage.put_file(path, _MANIFEST_TYPES.get(kind, "application/octet-stream"))
-    return manifest, key
-
-
-def _sniff(path: Path) -> str:
-    with path.open("rb") as file:
-        return "parquet" if file.read(4) == b"PAR1" else "csv"
+    return stored_manifest(parts.storage, file, root, order.format, order.class_names)

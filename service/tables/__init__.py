@@ -21,7 +21,8 @@ from service.tables.base import (
     new_id,
 )
 from service.tables.contract import Approval, IdempotencyKey
-from service.tables.datasets import Dataset, Sample, Tombstones
+from service.tables.datasets import Dataset, DatasetRevision, Sample, Tombstones
+from service.tables.deployments import Deployment
 from service.tables.evidence import AuditEvent, Outbox, Report
 from service.tables.groups import RequestGroup
 from service.tables.identity import ApiKey, Tenant
@@ -52,7 +53,9 @@ __all__ = [
     "AuditStatus",
     "Base",
     "Dataset",
+    "DatasetRevision",
     "DeletionRequest",
+    "Deployment",
     "EndpointState",
     "GroupStatus",
     "IdempotencyKey",

@@ -22,7 +22,7 @@ from tests.service.http.opendsr.conftest import DOMAIN, ID, order
 from tests.service.http.test_audits import order as audit_order
 from tests.service.http.test_errors import problem
 from tests.service.http.test_requests import closed, wish
-from tests.service.http.walking import QUALIFICATION, Operation, operations
+from tests.service.http.walking import DEPLOYMENT, QUALIFICATION, Operation, operations
 from tests.service.ledger.world import World
 
 
@@ -93,6 +93,7 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
     key = made(client, "/v1/keys", {"name": "ours"}, 201)
     everywhere = {"dataset_id": str(world.dataset_id), "leave_out": [model["id"]]}
     group = made(client, "/v1/deletion-requests", everywhere | {"sample_ids": ["s7"]})
+    deployment = made(client, f"/v1/models/{model['id']}/deployments", DEPLOYMENT, 201)
     return Belongings(
         {
             "dataset_id": str(world.dataset_id),
@@ -108,6 +109,7 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
             "subject_request_id": ID,
             "key_id": key["id"],
             "group_id": group["id"],
+            "deployment_id": deployment["id"],
         }
     )
 
