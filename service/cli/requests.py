@@ -169,7 +169,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Ask a model, or all of a data set, to forget samples: by id, by label or by person."""
-    body = _about(model_id, dataset, leave_out) | {
+    body = _target(model_id, dataset, leave_out) | {
         "sample_ids": [*(sample or []), *_lines(samples)],
         "labels": label,
         "subject_ids": subject,
@@ -180,27 +180,9 @@ def forget(
         "ladder": method,
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
-        **_set(pool=pool, approval=approval, dry_run=dry_run),
+        **_on(pool=pool, approval=approval, dry_run=dry_run),
     }
     _forget(Output(as_json=as_json), body, url, key, follow=follow and not dry_run)
-
-
-def _set(**switches: bool) -> dict[str, bool | None]:
-    """Return switches that are on; the others are left to the service's defaults."""
-    return {name: on or None for name, on in switches.items()}
-
-
-def _about(
-    model_id: UUID | None, dataset: UUID | None, leave_out: list[UUID] | None
-) -> dict[str, Any]:
-    """Return the fields that say which models are asked; raise CommandFailed if not one way."""
-    if (model_id is None) == (dataset is None):
-        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
-    return {
-        "model_id": None if model_id is None else str(model_id),
-        "dataset_id": None if dataset is None else str(dataset),
-        "leave_out": [str(model) for model in leave_out or ()],
-    }
 
 
 def status(
@@ -260,6 +242,22 @@ def show(output: Output, title: str, values: dict[str, Any]) -> None:
     if not output.as_json:
         plain = {name: v for name, v in values.items() if not isinstance(v, dict | list)}
         output.fields(title, plain)
+
+
+def _on(**flags: bool) -> dict[str, bool]:
+    """Return the flags that are set."""
+    return {name: True for name, flag in flags.items() if flag}
+
+
+def _target(
+    model_id: UUID | None, dataset: UUID | None, leave_out: list[UUID] | None
+) -> dict[str, Any]:
+    """Return who is asked: one model, or all of a data set."""
+    if (model_id is None) == (dataset is None):
+        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
+    if model_id is not None:
+        return {"model_id": str(model_id)}
+    return {"dataset_id": str(dataset), "leave_out": [str(model) for model in leave_out or ()]}
 
 
 def _forget(
