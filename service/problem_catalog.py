@@ -1,6 +1,7 @@
 """Every stable code that a caller can meet, with what it means and what to do about it."""
 
 from service.problem_contract import CONTRACT
+from service.problem_purge import PURGE
 from service.problem_words import REQUEST_AUDITS, WEBHOOKS, Problem
 
 _SEE_POINTERS = "Correct the places that `errors` points at and send the request again."
@@ -262,6 +263,7 @@ CATALOG: dict[str, Problem] = {
     "weights_truncated": Problem(422, "The weights are cut off", "Send the whole file again."),
     **REQUEST_AUDITS,
     **CONTRACT,
+    **PURGE,
     **WEBHOOKS,
 }
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from service.cli import actions, audits, doctor, keys, operate, requests, secrets
+from service.cli import actions, audits, doctor, keys, log, operate, requests, secrets
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -31,6 +31,7 @@ requests.add_to(app)
 actions.add_to(app)
 audits.add_to(app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
 app.add_typer(secrets.app, name="secrets")
 
 

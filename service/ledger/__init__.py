@@ -14,6 +14,15 @@ from service.ledger.calls import (
     drop_call,
     keep_answer,
 )
+from service.ledger.checkpoints import (
+    add_checkpoint,
+    due_checkpoints,
+    get_checkpoint,
+    list_checkpoints,
+    read_entries,
+    refuse_damaged,
+    verify_chain,
+)
 from service.ledger.completing import (
     complete,
 )
@@ -29,7 +38,6 @@ from service.ledger.jobs import (
 )
 from service.ledger.leaving import cancel_request, extend_request, hold_request, release_request
 from service.ledger.log import (
-    ChainCheck,
     event_fields,
     event_hash,
     iso,
@@ -37,7 +45,6 @@ from service.ledger.log import (
     log_position,
     record_event,
     take_turn,
-    verify_chain,
 )
 from service.ledger.orders import (
     APPROXIMATE_METHODS,
@@ -153,7 +160,6 @@ __all__ = [
     "AuditOfRequest",
     "AuditOrder",
     "Caller",
-    "ChainCheck",
     "Claim",
     "CopyCounts",
     "DatasetDraft",
@@ -183,6 +189,7 @@ __all__ = [
     "SubjectFacts",
     "SweepResult",
     "VersionFacts",
+    "add_checkpoint",
     "audit_progress_of",
     "audits_of_request",
     "begin_call",
@@ -198,6 +205,7 @@ __all__ = [
     "dispatch",
     "drop_call",
     "due_at",
+    "due_checkpoints",
     "erased_ordinals",
     "event_fields",
     "event_hash",
@@ -207,6 +215,7 @@ __all__ = [
     "find_sample_ids",
     "fingerprint",
     "get_audit",
+    "get_checkpoint",
     "get_dataset",
     "get_job",
     "get_model",
@@ -221,6 +230,7 @@ __all__ = [
     "keep_answer",
     "lapses_at",
     "list_audits",
+    "list_checkpoints",
     "list_copies",
     "list_datasets",
     "list_events",
@@ -242,8 +252,10 @@ __all__ = [
     "progress_of",
     "purge_references",
     "qualification_progress_of",
+    "read_entries",
     "record_collected",
     "record_event",
+    "refuse_damaged",
     "register_dataset",
     "register_model",
     "release",

@@ -21,7 +21,7 @@ from service.tables.base import (
 )
 from service.tables.contract import Approval, IdempotencyKey
 from service.tables.datasets import Dataset, Sample, Tombstones
-from service.tables.evidence import AuditEvent, Outbox, Report
+from service.tables.evidence import AuditCheckpoint, AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
@@ -45,6 +45,7 @@ __all__ = [
     "ApiKey",
     "Approval",
     "Audit",
+    "AuditCheckpoint",
     "AuditEvent",
     "AuditPurpose",
     "AuditStatus",
