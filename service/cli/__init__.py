@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from service.cli import actions, audits, doctor, keys, log, operate, requests, secrets
+from service.cli import actions, audits, db, doctor, keys, log, operate, requests, secrets
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -30,6 +30,7 @@ doctor.add_to(app)
 requests.add_to(app)
 actions.add_to(app)
 audits.add_to(app)
+app.add_typer(db.app, name="db")
 app.add_typer(keys.app, name="keys")
 app.add_typer(log.app, name="log")
 app.add_typer(secrets.app, name="secrets")
