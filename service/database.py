@@ -31,6 +31,9 @@ class Limits:
     approval_policies: tuple[str, ...] = ()
     public_holidays: frozenset[date] = frozenset()
     back_off_s: float = 5
+    orphan_age_s: float = 3600
+    keep_superseded_days: float = 30
+    keep_samples_days: float = 90
 
 
 class Database:
@@ -57,6 +60,9 @@ class Database:
             tuple(settings.approval_policies),
             frozenset(settings.public_holidays),
             settings.back_off_s,
+            settings.orphan_age_s,
+            settings.keep_superseded_days,
+            settings.keep_samples_days,
         )
         return cls(settings.database_url, limits)
 

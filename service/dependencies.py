@@ -19,10 +19,11 @@ from starlette.datastructures import FormData, UploadFile
 from service import keys
 from service.config import Settings
 from service.database import Database
+from service.erased import Eraser
 from service.errors import InsufficientScope, InvalidCredentials, ServiceError
 from service.ledger import Caller
 from service.outgoing import Rules
-from service.sealing import PepperError, Sealer, load_sealer
+from service.sealing import PepperError, Sealer, load_pepper, load_sealer
 from service.signing import Signer
 from service.storage import Storage
 from service.webhooks import PURPOSE
@@ -53,6 +54,14 @@ class Parts:
         except PepperError:
             detail = "Without its pepper this installation can keep no webhook secrets."
             raise ServiceError(503, "pepper_missing", detail) from None
+
+    @cached_property
+    def eraser(self) -> Eraser | None:
+        """What recognises erased samples; None when the pepper is unusable."""
+        try:
+            return Eraser(load_pepper(self.settings))
+        except PepperError:
+            return None
 
     @cached_property
     def rules(self) -> Rules:

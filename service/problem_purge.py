@@ -3,6 +3,17 @@
 from service.problem_words import Problem
 
 PURGE: dict[str, Problem] = {
+    "erased_samples": Problem(
+        422,
+        "The manifest brings back erased samples",
+        "Leave the rows out that `errors` points at, and all others with the same files; `count`"
+        " tells how many there are.",
+    ),
+    "pepper_changed": Problem(
+        409,
+        "Erased samples cannot be recognised",
+        "Let the operator restore the pepper under which their ids were hashed.",
+    ),
     "log_damaged": Problem(
         409,
         "The audit log is damaged",

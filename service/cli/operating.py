@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import structlog
+from sqlalchemy import select
 
 from service import broker, ledger
 from service.checkpoints import LogHead, SignedHead, sign_head
@@ -20,12 +21,15 @@ from service.collecting import Collector
 from service.config import Settings, get_settings
 from service.database import Database
 from service.embedded import Watched, Watcher
+from service.erased import Eraser
 from service.errors import Conflict
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
 from service.pulse import beat
+from service.sealing import PepperError, load_pepper
 from service.signing import load_signer
 from service.storage import Storage
+from service.tables import Tenant
 from service.webhooks import Courier
 
 ADMIN_KEY_FILE = "admin.key"
@@ -152,9 +156,19 @@ class Sweeper:
             ledger.sweep(session, self._settings)
 
     def purge(self) -> None:
-        """Remove references that nobody needs any more."""
-        with self._database.write() as session:
-            ledger.purge_references(session, self._storage, self._settings)
+        """Give up what nobody needs any more, one tenant after the other."""
+        try:
+            eraser = Eraser(load_pepper(self._settings))
+        except PepperError as error:
+            eraser = None
+            _log.error("rows of erased samples are kept", reason=str(error))
+        with self._database.read() as session:
+            tenants = session.scalars(select(Tenant.id)).all()
+        for tenant_id in tenants:
+            with self._database.write() as session:
+                ledger.purge(session, self._settings, tenant_id, eraser)
+        with self._database.read() as session:
+            ledger.purge_caches(session, self._settings.cache_root)
 
     def checkpoint(self) -> None:
         """Sign the heads of the audit logs that are due; a damaged log is reported, not signed."""

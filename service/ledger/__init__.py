@@ -86,6 +86,7 @@ from service.ledger.progress import (
     progress_of,
     qualification_progress_of,
 )
+from service.ledger.purging import finish_purges, pending_artifacts, purge
 from service.ledger.qualifications import open_qualification
 from service.ledger.reading import (
     current_version,
@@ -109,10 +110,7 @@ from service.ledger.reading import (
     report_of_audit,
     report_of_request,
 )
-from service.ledger.references import (
-    cache_key,
-    purge_references,
-)
+from service.ledger.references import cache_key, purge_caches
 from service.ledger.registering import (
     fingerprint,
     register_dataset,
@@ -214,6 +212,7 @@ __all__ = [
     "fail",
     "find_sample_ids",
     "fingerprint",
+    "finish_purges",
     "get_audit",
     "get_checkpoint",
     "get_dataset",
@@ -247,10 +246,12 @@ __all__ = [
     "open_request",
     "open_request_audit",
     "page_versions",
+    "pending_artifacts",
     "plan_run",
     "price_request",
     "progress_of",
-    "purge_references",
+    "purge",
+    "purge_caches",
     "qualification_progress_of",
     "read_entries",
     "record_collected",

@@ -12,6 +12,8 @@ from service.tables import (
     AuditPurpose,
     Dataset,
     ModelVersion,
+    Pool,
+    PoolState,
     Reference,
     ReferenceState,
     Report,
@@ -27,6 +29,7 @@ def named_artifacts(session: Session) -> set[str]:
         # an audit of a request only borrows a version's weights
         select(Audit.weights_uri).where(Audit.purpose == AuditPurpose.EXTERNAL),
         select(Reference.weights_uri).where(Reference.state == ReferenceState.READY),
+        select(Pool.predictions_uri).where(Pool.state == PoolState.READY),
     )
     named = {key for query in queries for key in session.scalars(query) if key is not None}
     for figures in session.scalars(select(Report.figures)):

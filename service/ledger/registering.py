@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from service.bitmaps import pack
 from service.commitment import digest_of
 from service.database import now
+from service.erased import Eraser
 from service.errors import Conflict, Unprocessable
+from service.ledger.dropping import refuse_erased
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, DatasetDraft, ModelDraft, SampleRow
@@ -45,12 +47,16 @@ SAMPLE_COLUMNS = (
 )
 
 
-def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> Dataset:
+def register_dataset(
+    session: Session, caller: Caller, draft: DatasetDraft, eraser: Eraser | None = None
+) -> Dataset:
     """Register a data set with all its samples and an empty E.
 
+    The eraser recognises samples whose rows were dropped after they were erased.
+
     Raises:
-        Conflict: `name_taken`.
-        Unprocessable: `repeated_samples`, `no_training_samples`.
+        Conflict: `name_taken`; `pepper_changed`.
+        Unprocessable: `repeated_samples`, `no_training_samples`, `erased_samples`.
     """
     _refuse_taken(session, caller, Dataset, draft.name)
     if len({row.sample_id for row in draft.rows}) != len(draft.rows):
@@ -76,6 +82,8 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
         "fingerprint": dataset.fingerprint,
     }
     resource = f"datasets/{dataset.id}"
+    take_turn(session, caller.tenant_id)  # from now on no request adds to what was erased
+    refuse_erased(session, caller.tenant_id, draft, eraser)
     record_event(session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts)
     return dataset
 

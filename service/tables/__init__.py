@@ -25,6 +25,7 @@ from service.tables.evidence import AuditCheckpoint, AuditEvent, Outbox, Report
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
+from service.tables.purges import ErasedHash, Purge
 from service.tables.qualifications import Qualification, QualificationTrial
 from service.tables.requests import (
     Audit,
@@ -53,6 +54,7 @@ __all__ = [
     "Dataset",
     "DeletionRequest",
     "EndpointState",
+    "ErasedHash",
     "IdempotencyKey",
     "Job",
     "JobKind",
@@ -65,6 +67,7 @@ __all__ = [
     "Outbox",
     "Pool",
     "PoolState",
+    "Purge",
     "Qualification",
     "QualificationState",
     "QualificationTrial",
