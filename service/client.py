@@ -112,10 +112,13 @@ class ExpungeClient:
             sleep_until(deadline, 0.5)
         return model
 
-    def download_weights(self, model_id: str, number: int, path: Path) -> Path:
-        """Write a version's weights to a file."""
+    def download_weights(
+        self, model_id: str, number: int, path: Path, *, for_audit: bool = False
+    ) -> Path:
+        """Write a version's weights to a file; for an audit also those of an outdated version."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
-        with self._http.stream("GET", url) as response:
+        asked = {"for_audit": "true"} if for_audit else {}
+        with self._http.stream("GET", url, params=asked) as response:
             raise_for_problem(response)
             with path.open("wb") as file:
                 for chunk in response.iter_bytes():

@@ -9,6 +9,12 @@ PURGE: dict[str, Problem] = {
         "Leave the rows out that `errors` points at, and all others with the same files; `count`"
         " tells how many there are.",
     ),
+    "version_not_current": Problem(
+        409,
+        "The version holds what was erased since",
+        "Use the version named in `current`. For an audit, which must not lead to its use, download"
+        " it with `for_audit=true`.",
+    ),
     "pepper_changed": Problem(
         409,
         "Erased samples cannot be recognised",

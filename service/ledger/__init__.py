@@ -72,6 +72,7 @@ from service.ledger.orders import (
 from service.ledger.outbox import (
     dispatch,
 )
+from service.ledger.outdated import refuse_outdated
 from service.ledger.packages import (
     build_package,
 )
@@ -257,6 +258,7 @@ __all__ = [
     "record_collected",
     "record_event",
     "refuse_damaged",
+    "refuse_outdated",
     "register_dataset",
     "register_model",
     "release",

@@ -19,6 +19,7 @@ from service.ledger.dropping import refuse_erased
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, DatasetDraft, ModelDraft, SampleRow
+from service.ledger.outdated import refuse_return
 from service.ledger.reading import get_dataset
 from service.ledger.states import record
 from service.tables import (
@@ -93,11 +94,12 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
 
     Raises:
         NotFound: the data set.
-        Conflict: `name_taken`.
+        Conflict: `name_taken`; `version_not_current`.
     """
     take_turn(session, caller.tenant_id)
     get_dataset(session, caller, draft.dataset_id)
     _refuse_taken(session, caller, Model, draft.name)
+    refuse_return(session, caller.tenant_id, draft.weights_sha256)
     model = _new_model(session, caller, draft)
     session.add(model)
     _flush_name(session)
