@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ class ImageReader:
         if hashlib.sha256(content).hexdigest() != sha256.lower():
             raise _Rejected("image_digest_mismatch")
         return decode(content, self._preprocessing)
+
+    def holds(self, uri: str, sha256: str) -> bool:
+        """Say whether the file is there, unchanged."""
+        try:
+            return hashlib.sha256(self._content(uri)).hexdigest() == sha256.lower()
+        except _Rejected:
+            return False
 
     def _content(self, uri: str) -> bytes:
         name, mark, row = uri.rpartition("#")
@@ -215,6 +223,19 @@ class Samples:
             labels=torch.tensor(columns["label"], dtype=torch.int64),
             roles=columns["role"],
             groups=columns["group"],
+        )
+
+    def only(self, kept: Sequence[bool]) -> "Samples":
+        """Return the rows that are to be kept, in their order."""
+        if all(kept):
+            return self
+        return Samples(
+            positions=list(compress(self.positions, kept)),
+            uris=list(compress(self.uris, kept)),
+            digests=list(compress(self.digests, kept)),
+            labels=self.labels[torch.tensor(kept)],
+            roles=list(compress(self.roles, kept)),
+            groups=list(compress(self.groups, kept)),
         )
 
     def rows(self, *roles: str) -> Tensor:

@@ -1,9 +1,10 @@
 """Commands for the audit log: check it, sign its head, save it. They need the database or files."""
 
 import json
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,14 +90,20 @@ def checkpoint(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="Where the log is written, JSON.")],
+    path: Annotated[
+        Path, typer.Argument(help="Where the log is written, JSON; - is the standard output.")
+    ],
     tenant: Tenant = "default",
     as_json: Json = False,
 ) -> None:
     """Save a tenant's whole log as `/v1/audit-log` serves it, in one file."""
     from service import ledger
 
-    with _session() as session, path.open("w", encoding="utf-8") as out:
+    standard = str(path) == "-"
+    with (
+        _session() as session,
+        nullcontext(sys.stdout) if standard else path.open("w", encoding="utf-8") as out,
+    ):
         count = 0
         out.write('{"items": [')
         for entry in ledger.read_entries(session, _tenants(session, tenant)[tenant]):
@@ -104,9 +111,10 @@ def export(
             json.dump(entry, out)
             count += 1
         out.write('\n], "next_cursor": null}\n')
-    output = Output(as_json=as_json)
-    output.document({"output": str(path), "entries": count})
-    output.say(f"{count} entries are in {path}.")
+    if not standard:
+        output = Output(as_json=as_json)
+        output.document({"output": str(path), "entries": count})
+        output.say(f"{count} entries are in {path}.")
 
 
 def _check_file(path: Path, anchors: "Sequence[Anchor]") -> "Checked":

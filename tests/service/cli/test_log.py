@@ -99,6 +99,13 @@ def test_a_checkpoint_kept_elsewhere_finds_a_cut_off_end_in_database_and_file(
         assert (damage["kind"], damage["seq"], damage["through"]) == ("cut_off", 5, LENGTH)
 
 
+def test_a_log_is_exported_to_the_standard_output_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "log", "export", "-", "--tenant", "default") == Exit.OK
+    assert len(json.loads(capsys.readouterr().out)["items"]) == LENGTH
+
+
 def test_what_cannot_be_read_or_was_signed_by_somebody_else_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
