@@ -140,30 +140,19 @@ def refuse_damaged(checked: Checked) -> None:
 
 def due_checkpoints(session: Session, interval_s: float) -> list[uuid.UUID]:
     """Return the tenants whose log has grown since a checkpoint that is older than the interval."""
-    ends = (
-        select(AuditEvent.tenant_id, func.max(AuditEvent.seq).label("seq"))
-        .group_by(AuditEvent.tenant_id)
-        .subquery()
-    )
-    last = (
-        select(
-            AuditCheckpoint.tenant_id,
-            func.max(AuditCheckpoint.seq).label("seq"),
-            func.max(AuditCheckpoint.signed_at).label("at"),
-        )
-        .group_by(AuditCheckpoint.tenant_id)
-        .subquery()
-    )
-    query = (
-        select(Tenant.id, ends.c.seq, last.c.seq, last.c.at)
-        .join(ends, ends.c.tenant_id == Tenant.id)
-        .outerjoin(last, last.c.tenant_id == Tenant.id)
+    end = select(func.max(AuditEvent.seq)).where(AuditEvent.tenant_id == Tenant.id)
+    own = AuditCheckpoint.tenant_id == Tenant.id
+    query = select(
+        Tenant.id,
+        end.scalar_subquery(),  # one step down the index, however long the log is
+        select(func.max(AuditCheckpoint.seq)).where(own).scalar_subquery(),
+        select(func.max(AuditCheckpoint.signed_at)).where(own).scalar_subquery(),
     )
     before = now(session) - timedelta(seconds=interval_s)
     return [
         tenant
         for tenant, end, seq, at in session.execute(query)
-        if at is None or (end != seq and at <= before)
+        if (end or 0) != (seq or 0) and (at is None or at <= before)
     ]
 
 

@@ -64,12 +64,12 @@ def drop_erased(
 def droppable(session: Session, row: Tombstones) -> BitMap:
     """Return the samples of E whose rows nothing needs any more."""
     left = unpack(row.ordinals) - dropped_of(row)
-    for model in session.scalars(select(Model).where(Model.dataset_id == row.dataset_id)):
-        if not left:
-            return left
+    models = session.scalars(select(Model).where(Model.dataset_id == row.dataset_id)).all()
+    for model in models:
+        left -= _linked(session, model.id)
+    for model in models if left else ():
         for erased in _kept_without(session, model):
             left &= erased
-        left -= _linked(session, model.id)
     return left
 
 
