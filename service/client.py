@@ -117,12 +117,10 @@ class ExpungeClient:
     ) -> Path:
         """Write a version's weights to a file; for an audit also those of an outdated version."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
-        asked = {"for_audit": "true"} if for_audit else {}
-        with self._http.stream("GET", url, params=asked) as response:
+        with self._http.stream("GET", url, params={"for_audit": for_audit}) as response:
             raise_for_problem(response)
             with path.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
+                file.writelines(response.iter_bytes())
         return path
 
     def open_request(self, model_id: str, sample_ids: Sequence[str] = (), **fields: object) -> Json:

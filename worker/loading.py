@@ -227,16 +227,9 @@ class Samples:
 
     def only(self, kept: Sequence[bool]) -> "Samples":
         """Return the rows that are to be kept, in their order."""
-        if all(kept):
-            return self
-        return Samples(
-            positions=list(compress(self.positions, kept)),
-            uris=list(compress(self.uris, kept)),
-            digests=list(compress(self.digests, kept)),
-            labels=self.labels[torch.tensor(kept)],
-            roles=list(compress(self.roles, kept)),
-            groups=list(compress(self.groups, kept)),
-        )
+        names = ("positions", "uris", "digests", "roles", "groups")
+        columns = {name: list(compress(getattr(self, name), kept)) for name in names}
+        return Samples(labels=self.labels[torch.tensor(kept, dtype=torch.bool)], **columns)
 
     def rows(self, *roles: str) -> Tensor:
         """Return the row numbers (int64) of all samples in any of these roles, in file order."""
