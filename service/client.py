@@ -107,14 +107,15 @@ class ExpungeClient(HttpCalls):
             sleep_until(deadline, 0.5)
         return model
 
-    def download_weights(self, model_id: str, number: int, path: Path) -> Path:
-        """Write a version's weights to a file."""
+    def download_weights(
+        self, model_id: str, number: int, path: Path, *, for_audit: bool = False
+    ) -> Path:
+        """Write a version's weights to a file; for an audit also those of an outdated version."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
-        with self._http.stream("GET", url) as response:
+        with self._http.stream("GET", url, params={"for_audit": for_audit}) as response:
             raise_for_problem(response)
             with path.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
+                file.writelines(response.iter_bytes())
         return path
 
     def open_request(

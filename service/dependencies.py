@@ -20,11 +20,12 @@ from starlette.datastructures import FormData, UploadFile
 from service import keys
 from service.config import Settings
 from service.database import Database
+from service.erased import Eraser
 from service.errors import InsufficientScope, InvalidCredentials, ServiceError
 from service.ledger import Caller
 from service.outgoing import Rules
 from service.rates import RateLimiter
-from service.sealing import PepperError, Sealer, load_sealer
+from service.sealing import PepperError, Sealer, load_pepper, load_sealer
 from service.signing import Signer
 from service.storage import Storage
 from service.tokens import FORMAT, parse_token
@@ -61,6 +62,14 @@ class Parts:
     def rates(self) -> RateLimiter:
         """What counts the calls of keys and tenants."""
         return RateLimiter(self.settings)
+
+    @cached_property
+    def eraser(self) -> Eraser | None:
+        """What recognises erased samples; None when the pepper is unusable."""
+        try:
+            return Eraser(load_pepper(self.settings))
+        except PepperError:
+            return None
 
     @cached_property
     def rules(self) -> Rules:

@@ -2,6 +2,7 @@
 
 from service.problem_access import ACCESS
 from service.problem_contract import CONTRACT
+from service.problem_purge import PURGE
 from service.problem_words import REQUEST_AUDITS, WEBHOOKS, Problem
 
 _SEE_POINTERS = "Correct the places that `errors` points at and send the request again."
@@ -269,6 +270,7 @@ CATALOG: dict[str, Problem] = {
     **ACCESS,
     **REQUEST_AUDITS,
     **CONTRACT,
+    **PURGE,
     **WEBHOOKS,
 }
 

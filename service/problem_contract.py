@@ -25,8 +25,8 @@ CONTRACT: dict[str, Problem] = {
     "erased_samples": Problem(
         409,
         "Samples were erased and can't come back",
-        "Leave out the rows that `errors` points at: `by_id` have the id of an erased sample,"
-        " `by_file` a file with equal bytes.",
+        "Leave out the rows that `errors` points at, and all others with the same files; `count`"
+        " tells how many there are, and `by_id` and `by_file`, where given, what was equal.",
     ),
     "samples_exist": Problem(
         409, "The data set has samples already", "Name the new samples alone."

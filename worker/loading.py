@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ class ImageReader:
         if hashlib.sha256(content).hexdigest() != sha256.lower():
             raise _Rejected("image_digest_mismatch")
         return decode(content, self._preprocessing)
+
+    def holds(self, uri: str, sha256: str) -> bool:
+        """Say whether the file is there, unchanged."""
+        try:
+            return hashlib.sha256(self._content(uri)).hexdigest() == sha256.lower()
+        except _Rejected:
+            return False
 
     def _content(self, uri: str) -> bytes:
         name, mark, row = uri.rpartition("#")
@@ -216,6 +224,12 @@ class Samples:
             roles=columns["role"],
             groups=columns["group"],
         )
+
+    def only(self, kept: Sequence[bool]) -> "Samples":
+        """Return the rows that are to be kept, in their order."""
+        names = ("positions", "uris", "digests", "roles", "groups")
+        columns = {name: list(compress(getattr(self, name), kept)) for name in names}
+        return Samples(labels=self.labels[torch.tensor(kept, dtype=torch.bool)], **columns)
 
     def rows(self, *roles: str) -> Tensor:
         """Return the row numbers (int64) of all samples in any of these roles, in file order."""

@@ -11,10 +11,12 @@ import typer
 from service.cli import (
     actions,
     audits,
+    db,
     deployments,
     doctor,
     growth,
     keys,
+    log,
     operate,
     requests,
     secrets,
@@ -42,7 +44,9 @@ actions.add_to(app)
 growth.add_to(app)
 deployments.add_to(app)
 audits.add_to(app)
+app.add_typer(db.app, name="db")
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
 app.add_typer(secrets.app, name="secrets")
 
 

@@ -13,6 +13,8 @@ from service.tables import (
     Dataset,
     DatasetRevision,
     ModelVersion,
+    Pool,
+    PoolState,
     Reference,
     ReferenceState,
     Report,
@@ -29,6 +31,7 @@ def named_artifacts(session: Session) -> set[str]:
         # an audit of a request only borrows a version's weights
         select(Audit.weights_uri).where(Audit.purpose == AuditPurpose.EXTERNAL),
         select(Reference.weights_uri).where(Reference.state == ReferenceState.READY),
+        select(Pool.predictions_uri).where(Pool.state == PoolState.READY),
     )
     named = {key for query in queries for key in session.scalars(query) if key is not None}
     for figures in session.scalars(select(Report.figures)):

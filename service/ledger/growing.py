@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.commitment import digest_of
+from service.erased import Eraser
 from service.errors import Conflict, NotFound, Unprocessable
+from service.ledger.dropping import refuse_erased
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, GrowthDraft, Page, SampleRow
 from service.ledger.reading import get_dataset
@@ -19,14 +21,20 @@ from service.tables import Dataset, DatasetRevision, Sample
 
 
 def append_samples(
-    session: Session, caller: Caller, dataset_id: uuid.UUID, draft: GrowthDraft
+    session: Session,
+    caller: Caller,
+    dataset_id: uuid.UUID,
+    draft: GrowthDraft,
+    eraser: Eraser | None = None,
 ) -> DatasetRevision:
     """Add samples to a data set as its next revision; models and requests keep theirs.
+
+    The eraser recognises samples whose rows were dropped after they were erased.
 
     Raises:
         NotFound: the data set.
         Conflict: `erased_samples`: ids that were accepted for erasure, or files equal to those of
-            erased samples; `samples_exist`: ids that the data set has.
+            erased samples; `samples_exist`: ids that the data set has; `pepper_changed`.
         Unprocessable: `repeated_samples`.
     """
     take_turn(session, caller.tenant_id)
@@ -34,6 +42,7 @@ def append_samples(
     if len({row.sample_id for row in draft.rows}) != len(draft.rows):
         raise Unprocessable("repeated_samples", "The manifest names a sample more than once.")
     _refuse_known(session, dataset, draft.rows)
+    refuse_erased(session, caller.tenant_id, dataset.root, draft.rows, eraser)
     train, holdout = unpack(dataset.train_ordinals), unpack(dataset.holdout_ordinals)
     start = len(train) + len(holdout)
     insert_samples(session, dataset, draft.rows, start)

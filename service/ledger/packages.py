@@ -2,7 +2,7 @@
 
 Training jobs never see a sample of E: references get R alone, unlearning and pools R, F and the
 hold-out. Only a pool trains on F, and none of its models outlives its job.
-Only an audit, which trains nothing to keep, gets the rest of E too.
+Only an audit, which trains nothing to keep, gets the rest of E too, as far as its rows are kept.
 """
 
 import uuid
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict
+from service.ledger.dropping import dropped_ordinals
 from service.ledger.groups import FETCHED, sample_groups
 from service.ledger.orders import Claim, JobPackage, PackageRow
 from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
@@ -123,7 +124,8 @@ def package_roles(session: Session, job: Job) -> Roles:
     roles["forget"] = unpack(owner.forget)
     roles["holdout"] = unpack(trained_on(session, model).holdout_ordinals)
     if job.kind == JobKind.AUDIT:
-        roles["erased"] = unpack(owner.erased) - roles["forget"]
+        dropped = dropped_ordinals(session, model.dataset_id)
+        roles["erased"] = unpack(owner.erased) - roles["forget"] - dropped
     return roles
 
 
@@ -182,7 +184,7 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
         candidate = owner
     count = reference_count(owner)
     references = usable_references(session, model, owner.retain_digest)[:count]
-    erased = unpack(owner.erased) | unpack(owner.forget)
+    erased = (unpack(owner.erased) | unpack(owner.forget)) & included
     return {
         "original_key": original.weights_uri,
         "original_sha256": original.weights_sha256,

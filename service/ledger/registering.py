@@ -13,10 +13,13 @@ from sqlalchemy.orm import Session
 from service.bitmaps import pack, unpack
 from service.commitment import digest_of
 from service.database import now
+from service.erased import Eraser
 from service.errors import Conflict, Unprocessable
+from service.ledger.dropping import refuse_erased
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, DatasetDraft, ModelDraft, SampleRow
+from service.ledger.outdated import refuse_return
 from service.ledger.reading import get_dataset
 from service.ledger.samples import erased_for
 from service.ledger.states import record
@@ -48,11 +51,15 @@ SAMPLE_COLUMNS = (
 )
 
 
-def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> Dataset:
+def register_dataset(
+    session: Session, caller: Caller, draft: DatasetDraft, eraser: Eraser | None = None
+) -> Dataset:
     """Register a data set with all its samples and an empty E.
 
+    The eraser recognises samples whose rows were dropped after they were erased.
+
     Raises:
-        Conflict: `name_taken`, `quota_exceeded`.
+        Conflict: `name_taken`, `quota_exceeded`, `erased_samples`, `pepper_changed`.
         Unprocessable: `repeated_samples`, `no_training_samples`.
     """
     _refuse_taken(session, caller, Dataset, draft.name)
@@ -81,6 +88,8 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
         "fingerprint": dataset.fingerprint,
     }
     resource = f"datasets/{dataset.id}"
+    take_turn(session, caller.tenant_id)  # from now on no request adds to what was erased
+    refuse_erased(session, caller.tenant_id, draft.root, draft.rows, eraser)
     record_event(session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts)
     return dataset
 
@@ -93,13 +102,14 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
 
     Raises:
         NotFound: the data set.
-        Conflict: `name_taken`.
+        Conflict: `name_taken`, `quota_exceeded`, `version_not_current`.
         Unprocessable: `unknown_revision`.
     """
     take_turn(session, caller.tenant_id)
     dataset = get_dataset(session, caller, draft.dataset_id)
     _refuse_taken(session, caller, Model, draft.name)
     check_quota(session, "models", Model, Model.tenant_id == caller.tenant_id)
+    refuse_return(session, caller.tenant_id, draft.weights_sha256)
     revision = _revision(dataset, draft)
     model = _new_model(session, caller, draft, revision)
     session.add(model)

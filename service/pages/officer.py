@@ -169,8 +169,7 @@ def _remains(view: View) -> list[Block]:
             paragraph("These files were made with the samples and still exist:"),
             bullets([_copy(copy) for copy in with_data]),
             paragraph(
-                "Older versions stay until the operator removes them, refused candidates until "
-                "the date given.",
+                "Each is deleted by the date given unless a legal hold keeps it.",
                 small=True,
             ),
         ]

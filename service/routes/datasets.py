@@ -60,7 +60,9 @@ _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
         "manifest_rows_invalid",
         "manifest_unreadable",
         "no_training_samples",
+        "erased_samples",
         "path_outside_roots",
+        "pepper_changed",
     ),
 )
 def register_dataset(
@@ -93,8 +95,9 @@ def register_dataset(
         class_names=manifest.class_names,
         rows=[SampleRow(*row) for row in manifest.rows],  # type: ignore[arg-type] # split checked
     )
+    eraser = parts.eraser
     with parts.database.write() as session:
-        dataset = Dataset.of(ledger.register_dataset(session, caller, draft))
+        dataset = Dataset.of(ledger.register_dataset(session, caller, draft, eraser))
         return once.answer(session, dataset, 201, {"Location": f"/v1/datasets/{dataset.id}"})
 
 

@@ -52,6 +52,7 @@ _read_order = json_or_form(GrowthOrder, "growth", "manifest")
         "body_too_large",
         "unsupported_media_type",
         "erased_samples",
+        "pepper_changed",
         "samples_exist",
         "repeated_samples",
         "idempotency_key_in_use",
@@ -95,7 +96,7 @@ def append_samples(
     rows = [SampleRow(*row) for row in manifest.rows]  # type: ignore[arg-type] # split checked
     draft = GrowthDraft(manifest_uri=uri, format=manifest.format, rows=rows)
     with parts.database.write() as session:
-        made = growing.append_samples(session, caller, dataset_id, draft)
+        made = growing.append_samples(session, caller, dataset_id, draft, parts.eraser)
         location = f"/v1/datasets/{dataset_id}/revisions/{made.number}"
         return once.answer(session, DatasetRevision.of(made), 201, {"Location": location})
 

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -72,6 +72,7 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
         "idempotency_key_reused",
         "path_outside_roots",
         "unknown_revision",
+        "version_not_current",
         "weights_digest_mismatch",
         "weights_not_found",
         "weights_not_safetensors",
@@ -214,21 +215,33 @@ def get_current_weights(
     response_class=StreamingResponse,
     responses={
         **_FILE,
-        **problem_responses("not_found", "weights_purged", "range_not_satisfiable"),
+        **problem_responses(
+            "not_found", "weights_purged", "version_not_current", "range_not_satisfiable"
+        ),
     },
 )
 def get_weights(
+    *,
     model_id: uuid.UUID,
     number: int,
     caller: Annotated[Caller, scope("models:read")],
     parts: PartsDep,
     headers: Annotated[FileHeaders, Header()],
+    for_audit: Annotated[
+        bool, Query(description="Serve a superseded or rejected version too; never deploy it.")
+    ] = False,
 ) -> Response:
-    """Return the safetensors file; its ETag is its SHA-256. One range per request is served."""
+    """Return the safetensors file; its ETag is its SHA-256. One range per request is served.
+
+    A version that was superseded or rejected still holds what was erased since. It is refused, so
+    that nobody rolls back to it unawares; an auditor asks for it by `for_audit`.
+    """
     if not 0 < number < 2**31:
         raise NotFound("version")
     with parts.database.read() as session:
         version = ledger.get_version(session, caller, model_id, number)
+        if version.purged_at is None and not for_audit:
+            ledger.refuse_outdated(session, version)
     if version.purged_at is not None:
         raise ServiceError(410, "weights_purged", "This version's weights were removed.")
     return _file(parts, version, headers)

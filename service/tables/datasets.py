@@ -81,7 +81,10 @@ class Sample(Base):
 
 
 class Tombstones(Base):
-    """E: every ordinal of a data set ever accepted for erasure. It only grows."""
+    """E: every ordinal of a data set ever accepted for erasure. It only grows.
+
+    `dropped`: those of E whose rows in `samples` are gone, null while there are none.
+    """
 
     __tablename__ = "tombstones"
 
@@ -89,4 +92,5 @@ class Tombstones(Base):
     tenant_id: Mapped[TenantKey]
     ordinals: Mapped[bytes]
     count: Mapped[int]
+    dropped: Mapped[bytes | None]
     updated_at: Mapped[datetime]
