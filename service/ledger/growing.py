@@ -43,6 +43,22 @@ def append_samples(
         raise Unprocessable("repeated_samples", "The manifest names a sample more than once.")
     _refuse_known(session, dataset, draft.rows)
     refuse_erased(session, caller.tenant_id, dataset.root, draft.rows, eraser)
+    _extend(session, dataset, draft)
+    revision = keep_revision(session, caller, dataset)
+    facts = {
+        "revision": revision.number,
+        "added": len(draft.rows),
+        "train": revision.num_train,
+        "holdout": revision.num_holdout,
+        "fingerprint": revision.fingerprint,
+    }
+    resource = f"datasets/{dataset.id}"
+    record_event(session, caller.tenant_id, caller.actor, "dataset.grown", resource, facts)
+    return revision
+
+
+def _extend(session: Session, dataset: Dataset, draft: GrowthDraft) -> None:
+    """Add the samples behind the last ordinal, and make the data set its next revision."""
     train, holdout = unpack(dataset.train_ordinals), unpack(dataset.holdout_ordinals)
     start = len(train) + len(holdout)
     insert_samples(session, dataset, draft.rows, start)
@@ -55,17 +71,6 @@ def append_samples(
     dataset.manifest_uri, dataset.format = draft.manifest_uri, draft.format
     dataset.revision += 1
     session.flush()
-    revision = keep_revision(session, caller, dataset)
-    facts = {
-        "revision": revision.number,
-        "added": len(draft.rows),
-        "train": revision.num_train,
-        "holdout": revision.num_holdout,
-        "fingerprint": revision.fingerprint,
-    }
-    resource = f"datasets/{dataset.id}"
-    record_event(session, caller.tenant_id, caller.actor, "dataset.grown", resource, facts)
-    return revision
 
 
 def grown_fingerprint(before: str, added: str) -> str:

@@ -94,6 +94,7 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
     everywhere = {"dataset_id": str(world.dataset_id), "leave_out": [model["id"]]}
     group = made(client, "/v1/deletion-requests", everywhere | {"sample_ids": ["s7"]})
     deployment = made(client, f"/v1/models/{model['id']}/deployments", DEPLOYMENT, 201)
+    checkpoint = made(client, "/v1/audit-log/checkpoints", None, 201)
     return Belongings(
         {
             "dataset_id": str(world.dataset_id),
@@ -109,6 +110,7 @@ def belongings(client: TestClient, signing_world: World) -> Belongings:
             "subject_request_id": ID,
             "key_id": key["id"],
             "group_id": group["id"],
+            "hash": checkpoint["hash"],
             "deployment_id": deployment["id"],
         }
     )

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from service import ledger
 from service.bitmaps import unpack
 from service.erased import Eraser
-from service.errors import Conflict, ServiceError
+from service.errors import Conflict, ServiceError, Unprocessable
 from service.keys import ensure_tenant
 from service.ledger import Caller, DatasetDraft, SampleRow
 from service.tables import ErasedHash, JobKind, Sample, Tombstones
@@ -220,7 +220,7 @@ def test_a_dropped_sample_can_be_neither_requested_nor_found(world: World, tmp_p
     world.work()
     age(world, 91)
     drop(world, tmp_path)
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(Unprocessable) as refused:
         world.request("s0")
     assert refused.value.code == "unknown_samples"
     with world.database.read() as session:
