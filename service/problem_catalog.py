@@ -200,7 +200,12 @@ CATALOG: dict[str, Problem] = {
     "not_found": Problem(
         404, "There is no such thing", "Check the id; ids of other tenants are not found either."
     ),
-    "not_json": Problem(400, "The body is no JSON", "Send one JSON document in UTF-8."),
+    "not_json": Problem(
+        400,
+        "The body is no JSON",
+        "Send one JSON document in UTF-8: finite numbers of at most 64 bits, no name twice in an "
+        "object, no NUL character.",
+    ),
     "not_training_samples": Problem(
         422,
         "Samples were never trained on",

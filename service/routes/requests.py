@@ -36,19 +36,11 @@ AGAIN = {REPLAYED: "true"}
 OPEN = ("pending", "in_progress", "on_hold")
 
 
-_REFUSALS = problem_responses(
-    "invalid_credentials",
-    "insufficient_scope",
+REFUSALS = (
     "invalid_request",
-    "not_json",
-    "not_found",
-    "body_too_large",
     "quota_exceeded",
-    "unsupported_media_type",
     "already_erased",
     "already_requested",
-    "idempotency_key_in_use",
-    "idempotency_key_reused",
     "model_rejected",
     "bad_hyperparameters",
     "bad_ladder",
@@ -78,7 +70,17 @@ _REFUSALS = problem_responses(
             "model": DeletionRequest | RequestEstimate,
             "description": "The request that this one repeats, or the price of a dry run.",
         },
-        **_REFUSALS,
+        **problem_responses(
+            "invalid_credentials",
+            "insufficient_scope",
+            "not_json",
+            "not_found",
+            "body_too_large",
+            "unsupported_media_type",
+            "idempotency_key_in_use",
+            "idempotency_key_reused",
+            *REFUSALS,
+        ),
     },
 )
 def open_request(

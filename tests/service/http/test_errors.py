@@ -148,3 +148,13 @@ def test_bad_cursors_are_refused(client: TestClient, world: World) -> None:
     problem(client.get("/v1/models?cursor=x"), 422, "bad_cursor")
     url = f"/v1/datasets/{world.dataset_id}/samples?cursor=x"
     problem(client.get(url), 422, "bad_cursor")
+
+
+@pytest.mark.parametrize("text", [r"\u0000", r"\ud800"])
+def test_characters_that_no_database_holds_are_refused(client: TestClient, text: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"sample_ids": ["secret{text}"]}}'
+    response = client.post("/v1/deletion-requests", content=body, headers=headers)
+    assert "secret" not in str(problem(response, 400, "not_json"))
+    for url in ("/v1/deletion-requests?cursor=%00", "/v1/reports/%00/bundle"):
+        problem(client.get(url), 422, "invalid_request")
