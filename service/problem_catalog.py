@@ -176,6 +176,9 @@ CATALOG: dict[str, Problem] = {
     "manifest_rows_invalid": Problem(
         422, "Rows of the manifest are faulty", "`counts` says how many by kind. " + _SEE_POINTERS
     ),
+    "manifest_too_large": Problem(
+        422, "The manifest lists too many samples", "Split the data set at `limit` samples."
+    ),
     "manifest_unreadable": Problem(
         422, "The manifest cannot be read", "Write it as Parquet or as CSV in UTF-8 with a header."
     ),

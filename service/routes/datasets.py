@@ -60,6 +60,7 @@ _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
         "manifest_empty",
         "manifest_not_found",
         "manifest_rows_invalid",
+        "manifest_too_large",
         "manifest_unreadable",
         "no_training_samples",
         "path_outside_roots",

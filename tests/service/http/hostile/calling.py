@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from service.problem_catalog import CATALOG
+from tests.service.http.hostile.bodies import sound_body
 
 CHECKS = [
     not_a_server_error,
@@ -72,9 +73,13 @@ class Run:
                 **{name: call[name] for name in _PARTS if call.get(name) is not None}
             ).prepare()
             content = wire.body.encode() if isinstance(wire.body, str) else wire.body or b""
-            if content and chance.random() < 0.3:
+            headers = {k: v for k, v in wire.headers.items() if k.lower() not in _OWN_HEADERS}
+            sound = sound_body(case.operation.path, self.known, chance)
+            if sound is not None and case.operation.method == "post" and chance.random() < 0.4:
+                content = _with_hostile_value(json.dumps(sound).encode(), chance)
+                headers = {"Content-Type": "application/json"}
+            elif content and chance.random() < 0.3:
                 content = _spoilt(content, chance)
-            headers = [(k, v) for k, v in wire.headers.items() if k.lower() not in _OWN_HEADERS]
             request = self.client.build_request(
                 wire.method or "", wire.url or "", headers=headers, content=content
             )
@@ -200,7 +205,7 @@ def _with_hostile_value(content: bytes, chance: random.Random) -> bytes:
     except (ValueError, RecursionError):
         return content
     places = list(_places(document))
-    if places:
+    if places and chance.random() < 0.8:  # else it stays sound
         holder, key = chance.choice(places)
         holder[key] = chance.choice(VALUES)
     return json.dumps(document).encode()
