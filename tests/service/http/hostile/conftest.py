@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,7 +15,7 @@ from tests.service.certificates import certificate
 from tests.service.http.opendsr.conftest import DOMAIN
 from tests.service.ledger.world import World
 
-UNLIMITED = dict.fromkeys(
+UNLIMITED: dict[str, Any] = dict.fromkeys(
     (
         *(f"rate_{owner}_{kind}" for owner in ("key", "tenant") for kind in ("reads", "writes")),
         *(f"quota_{name}" for name in ("keys", "models", "datasets", "open_requests")),
