@@ -139,7 +139,7 @@ def list_samples(
     dataset_id: uuid.UUID,
     caller: Annotated[Caller, scope("datasets:read")],
     parts: PartsDep,
-    label: Annotated[int | None, Query(ge=0)] = None,
+    label: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
     subject_id: Annotated[str | None, Query(max_length=512)] = None,
     split: Annotated[str | None, Query(pattern="^(train|holdout)$")] = None,
     paging: Annotated[Paging, paging(100, most=1000)],
