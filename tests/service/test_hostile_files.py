@@ -1,4 +1,4 @@
-"""A corpus of hostile manifests and weights, made from sound ones: refused in words, at small cost.
+"""A corpus of hostile manifests, made from sound ones: refused in words, at small cost.
 
 Every case runs with an allocation limit and is small itself: what it unpacks to is the danger.
 """
@@ -8,8 +8,6 @@ import io
 import json
 import random
 import struct
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from service.errors import Unprocessable
 from service.manifest_files import ParquetImages
 from service.manifests import FORMATS, Manifest, ManifestRejected, read_manifest
 from service.problem_catalog import CATALOG
-from service.weights_header import check_weights
+from tests.service.hostile_files import mutated, peak_of, repeated
 
 FEW = settings(max_examples=60, deadline=None)
 HEAD = "sample_id,label,split,uri"
@@ -69,25 +67,6 @@ def read(root: Path, name: str, content: bytes, kind: str | None = None) -> Mani
         return error.code if len(error.detail) < 500 and error.code in CATALOG else "no words"
     finally:
         path.unlink()
-
-
-def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Cut a file, flip bits of it, overwrite a run of it, or put the largest numbers into it."""
-    changed = bytearray(content)
-    for _ in range(chance.randrange(1, 5)):
-        place = chance.randrange(max(1, len(changed)))
-        match chance.randrange(5):
-            case 0:
-                del changed[place:]
-            case 1 if changed:
-                changed[place] ^= 1 << chance.randrange(8)
-            case 2:
-                changed[place : place + 8] = chance.choice((b"\xff" * 8, bytes(8), b"\x7f" * 8))
-            case 3:
-                changed[place:place] = chance.randbytes(chance.randrange(1, 9))
-            case _:
-                del changed[place : place + chance.randrange(1, 20)]
-    return bytes(changed)
 
 
 # manifests
@@ -177,23 +156,6 @@ def test_names_nested_without_end_are_no_names(root: Path) -> None:
 # bombs: small files that unpack to gigabytes
 
 
-def repeated(value: Any, number: int) -> pa.DictionaryArray:  # noqa: ANN401 - text or bytes
-    """Return a column that names one value many times."""
-    return pa.DictionaryArray.from_arrays(pa.array([0] * number, pa.int32()), pa.array([value]))
-
-
-def peak_of(work: Callable[[], object]) -> int:
-    """Return the most bytes that Python and Arrow held at once while working."""
-    before = int(pa.default_memory_pool().max_memory())
-    tracemalloc.start()
-    try:
-        work()
-        arrow = int(pa.default_memory_pool().max_memory()) - before
-        return max(tracemalloc.get_traced_memory()[1], arrow)
-    finally:
-        tracemalloc.stop()
-
-
 def test_a_text_that_is_named_a_million_times_is_unpacked_once(root: Path) -> None:
     number = 20_000
     ids = [str(n) for n in range(number)]
@@ -266,62 +228,3 @@ def test_faults_without_end_are_not_all_counted(
     with pytest.raises(ManifestRejected) as caught:
         read_manifest(path, root, None, None)
     assert sum(caught.value.extensions["counts"].values()) <= 12
-
-
-# weights
-
-
-def weights(header: object, data: bytes = bytes(8)) -> bytes:
-    """Return a safetensors file with this header."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-SOUND_WEIGHTS = weights({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})
-
-
-def refusal(content: bytes) -> str:
-    """Return the code with which weights are refused, empty where they are not."""
-    try:
-        check_weights(io.BytesIO(content), len(content))
-    except Unprocessable as error:
-        return error.code if len(error.detail) < 300 else "no words"
-    return ""
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_damaged_weights_are_read_or_refused(chance: random.Random) -> None:
-    codes = {"", "weights_not_safetensors", "weights_truncated"}
-    assert refusal(mutated(SOUND_WEIGHTS, chance)) in codes
-
-
-def tensor(**changes: object) -> dict[str, object]:
-    """Return a header with one tensor that is changed."""
-    return {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        struct.pack("<Q", 2**63) + bytes(8),
-        struct.pack("<Q", 90_000_000) + bytes(8),
-        weights(tensor(shape=[2**62] * 60)),
-        weights(tensor(shape=[2**40] * 100_000)),
-        weights(tensor(shape=[1] * 100_000)),
-        weights(tensor(shape=[10**4000])),
-        weights(tensor(data_offsets=[0, 2**64])),
-        weights(tensor(data_offsets=[8, 0])),
-        weights(tensor(shape=[True, 2])),
-        weights(b"[" * 100_000),
-        weights(b'{"w": NaN}'),
-        weights(b'{"w": ' + b"9" * 5000 + b"}"),
-        b"PK\x03\x04" + bytes(100),
-        b"\x80\x04\x95" + bytes(100),
-    ],
-    ids=lambda content: f"{len(content)} bytes of {content[8:24]!r}",
-)
-def test_weights_that_declare_too_much_cost_nothing(content: bytes) -> None:
-    found: list[str] = []
-    assert peak_of(lambda: found.append(refusal(content))) < 50 << 20
-    assert found[0] in {"weights_not_safetensors", "weights_truncated"}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from tests.service.test_hostile_files import mutated, peak_of, repeated
+from tests.service.hostile_files import mutated, peak_of, repeated
 from unlearning.errors import WeightsRejected
 from unlearning.weights import load_weights, save_weights
 from worker import loading
