@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 import httpx2
 
 from service.client_errors import ExpungeProblem, no_answer, raise_for_problem
-from service.client_waiting import WaitTimeout, sleep_until
+from service.client_waiting import WaitTimeout, patiently, sleep_until
 from service.event_stream import Event, parse_events
 
 __all__ = ["ENVELOPE", "PAGE", "STATEMENT", "ExpungeClient", "ExpungeProblem", "WaitTimeout"]
@@ -279,20 +279,9 @@ class ExpungeClient:
             }
             return cast("Json", self._request("POST", url, files=parts).json())
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        json: Json | None = None,
-        files: Any = None,  # noqa: ANN401 - httpx's own type is private
-        params: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> httpx2.Response:
+    def _request(self, method: str, url: str, **parts: Any) -> httpx2.Response:  # noqa: ANN401 - as httpx takes them
         try:
-            response = self._http.request(
-                method, url, json=json, files=files, params=params, headers=headers
-            )
+            response = patiently(lambda: self._http.request(method, url, **parts))
         except httpx2.TransportError as error:
             raise no_answer(error) from error
         raise_for_problem(response)
