@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 import httpx2
 
 from service.client_errors import no_answer, raise_for_problem
+from service.client_waiting import patiently
 
 Json = dict[str, Any]
 _READ_TIMEOUT_S = 60.0
@@ -67,8 +68,10 @@ class HttpCalls:
         headers: dict[str, str] | None = None,
     ) -> httpx2.Response:
         try:
-            response = self._http.request(
-                method, url, json=json, files=files, params=params, headers=headers
+            response = patiently(
+                lambda: self._http.request(
+                    method, url, json=json, files=files, params=params, headers=headers
+                )
             )
         except httpx2.TransportError as error:
             raise no_answer(error) from error

@@ -10,6 +10,7 @@ from service.ladders import MethodName, NamedRung
 
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Annotated[int, Field(ge=0, lt=2**31)]
 SampleId = Annotated[str, Field(min_length=1, max_length=512)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -96,14 +97,14 @@ class Recipe(_Order):
     """How the model was trained, so that its like can be trained again (SGD, one cycle)."""
 
     epochs: int = Field(default=25, ge=1, le=10_000)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
     peak_lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float = Field(default=5.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    shift: int = Field(default=1, ge=0, description="Random shift in pixels.")
+    shift: int = Field(default=1, ge=0, le=4096, description="Random shift in pixels.")
     flip: bool = False
     init: str = Field(default="random", min_length=1, max_length=200)
 
@@ -185,7 +186,7 @@ class DeletionOrder(_Order):
         default=[], max_length=1000, description="With `dataset_id`: models that are not asked."
     )
     sample_ids: list[SampleId] = Field(default=[])
-    labels: list[int] = Field(default=[], max_length=10_000)
+    labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
     subject_request_id: str | None = Field(default=None, min_length=1, max_length=200)
     regulation: Literal["gdpr", "uk_gdpr", "ccpa", "other"] = "gdpr"
@@ -278,9 +279,9 @@ class AuditOrder(_Order):
         }
     )
     model_id: uuid.UUID
-    base_version: int | None = Field(default=None, ge=1)
+    base_version: int | None = Field(default=None, ge=1, lt=2**31)
     sample_ids: list[SampleId] = Field(default=[])
-    labels: list[int] = Field(default=[], max_length=10_000)
+    labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
     label: Name = Field(description="Who made the candidate, and how.")
     policy: str = Field(default="standard", max_length=100)

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
 from service.manifest_files import image_column
+from service.parquet_guard import ParquetRefused, guarded_chunks, guarded_schema
 from unlearning.data import Images, StreamedImages, TensorImages
 from worker.errors import UsageFailure
 from worker.memory import stays_resident
@@ -158,11 +158,11 @@ class ImageReader:
 def _read_column(path: Path) -> pa.ChunkedArray:
     """Return the image column of a Parquet file, still encoded."""
     try:
-        name = image_column(pq.read_schema(path))
+        name = image_column(guarded_schema(path))
         if name is None:
             raise _Rejected("image_missing")
-        return pq.read_table(path, columns=[name], memory_map=True).column(0)
-    except (OSError, pa.ArrowException) as error:
+        return guarded_chunks(path, name)
+    except (OSError, ParquetRefused) as error:
         raise _Rejected("image_missing") from error
 
 

@@ -174,7 +174,7 @@ def list_checkpoints(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 100
 ) -> Page[AuditCheckpoint]:
     """Return the caller's checkpoints, oldest first; the cursor is the last seq seen."""
-    after = int(cursor) if cursor and cursor.isdecimal() else 0
+    after = int(cursor) if cursor and cursor.isdecimal() and len(cursor) < 19 else 0
     query = select(AuditCheckpoint).where(
         AuditCheckpoint.tenant_id == caller.tenant_id, AuditCheckpoint.seq > after
     )

@@ -14,7 +14,7 @@ from service.errors import Conflict, NotFound, Unprocessable
 from service.ledger.dropping import refuse_erased
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, GrowthDraft, Page, SampleRow
-from service.ledger.reading import get_dataset
+from service.ledger.reading import get_dataset, parse_number
 from service.ledger.registering import fingerprint, insert_samples, keep_revision
 from service.ledger.samples import SHOWN, chunks, erased_ordinals
 from service.tables import Dataset, DatasetRevision, Sample
@@ -103,7 +103,7 @@ def list_revisions(
     get_dataset(session, caller, dataset_id)
     query = select(DatasetRevision).where(DatasetRevision.dataset_id == dataset_id)
     if cursor is not None:
-        query = query.where(DatasetRevision.number > int(cursor))
+        query = query.where(DatasetRevision.number > parse_number(cursor))
     rows = session.scalars(query.order_by(DatasetRevision.number).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)

@@ -124,7 +124,7 @@ def list_events(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 100
 ) -> Page[AuditEvent]:
     """Return a segment of the caller's chain in order; the cursor is the last seq seen."""
-    after = int(cursor) if cursor and cursor.isdecimal() else 0
+    after = int(cursor) if cursor and cursor.isdecimal() and len(cursor) < 19 else 0
     rows = session.scalars(
         select(AuditEvent)
         .where(AuditEvent.tenant_id == caller.tenant_id, AuditEvent.seq > after)

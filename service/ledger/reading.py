@@ -158,7 +158,7 @@ def page_versions(
     get_model(session, caller, model_id)
     query = select(ModelVersion).where(ModelVersion.model_id == model_id)
     if cursor is not None:
-        query = query.where(ModelVersion.number > int(cursor))
+        query = query.where(ModelVersion.number > parse_number(cursor))
     rows = session.scalars(query.order_by(ModelVersion.number).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
@@ -241,6 +241,18 @@ def page_of(
     rows = session.scalars(query.order_by(table.id.desc()).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None)
+
+
+def parse_number(cursor: str) -> int:
+    """Return the number that a list of numbered things goes on after.
+
+    Raises:
+        Unprocessable: `bad_cursor`.
+    """
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
+        detail = "This is no cursor of this list."
+        raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
+    return int(cursor)
 
 
 def _parse_cursor(cursor: str) -> uuid.UUID:

@@ -12,7 +12,7 @@ from service.bitmaps import pack, unpack
 from service.database import now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
-from service.ledger.reading import OPEN, get_dataset, get_model
+from service.ledger.reading import OPEN, get_dataset, get_model, parse_number
 from service.tables import (
     Dataset,
     DatasetRevision,
@@ -46,8 +46,8 @@ def list_samples(
         query = query.where(Sample.label == label)
     if subject_id is not None:
         query = query.where(Sample.subject_id == subject_id)
-    if cursor is not None and cursor.isdecimal():
-        query = query.where(Sample.ordinal > int(cursor))
+    if cursor is not None:
+        query = query.where(Sample.ordinal > parse_number(cursor))
     rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
