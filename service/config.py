@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     pepper_file: Path = Path()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=1, le=64)
     pulse_file: Path | None = None
     lease_s: float = Field(default=30, gt=0)
     sweep_interval_s: float = Field(default=5, gt=0)

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,6 +25,9 @@ from service.logs import configure_logging
 from service.pulse import beat
 from service.storage import Storage
 from service.webhooks import Courier
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
@@ -40,21 +44,31 @@ def migrate() -> None:
         database.migrate()
 
 
-def serve(host: str | None, port: int | None) -> None:
-    """Run the HTTP service until told to stop."""
+def serve(host: str | None, port: int | None, processes: int | None = None) -> None:
+    """Run the HTTP service until told to stop, in as many processes as settings or caller say."""
     import uvicorn
 
     settings = get_settings()
     configure_logging(settings)
     uvicorn.run(
-        "service.main:create_app",
+        "service.cli.operating:served_app",
         factory=True,
+        workers=processes or settings.api_processes,
         host=host or settings.host,
         port=settings.port if port is None else port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+
+
+def served_app() -> "FastAPI":
+    """Return the application as a process of its own serves it, with its logs set up."""
+    from service.main import create_app
+
+    settings = get_settings()
+    configure_logging(settings)
+    return create_app(settings)
 
 
 def become_worker(name: str) -> None:
