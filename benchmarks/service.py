@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 from benchmarks.service_load import Latencies, Search, load, message
 from benchmarks.service_manifest import CLASSES, sample_ids, write_manifest
 from benchmarks.service_stack import PROCESSES, Stack, clear, serving, stack
+from service import ledger
+from service.tables import JobKind
 
 RESULTS = Path(__file__).parent / "results" / "service.json"
 GOAL_FACTOR = 1.5
@@ -99,19 +101,17 @@ def call(
         return found
 
 
-def use(on: Stack, dataset_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID]:
-    """Register a model of the big data set with a run under way, which later requests wait for."""
+def use(on: Stack, dataset_id: uuid.UUID) -> uuid.UUID:
+    """Register a model of the big data set and return the request whose run is under way."""
     on.world.dataset_id = dataset_id
     with on.database.write() as session:
-        from service import ledger
-
         draft = on.world.model_draft(name="big")
         on.world.model_id = ledger.register_model(session, on.world.caller, draft).id
-    on.world.work(limit=1)
+    on.world.finish(on.world.hold(JobKind.CHECK))
     kept = on.world.request("sample-00000000")
     with on.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
-    return on.world.model_id, kept
+    return kept
 
 
 class Bench:
@@ -133,7 +133,7 @@ class Bench:
 
     def _messages(self, case: Case, seed: int) -> list[bytes]:
         on = self._stack
-        keys = {"open": on.open_request, "closed": on.closed_request}
+        keys = {"open": self._kept, "closed": on.closed_request}
         path = case.path.format(**keys)
         if not case.ids:
             return [message(case.method, path, on.token)] * case.calls
@@ -185,7 +185,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with stack() as on:
         dataset_id, registration = register(on, arguments.samples)
         print(f"registration: {registration}", flush=True)
-        _, kept = use(on, dataset_id)
+        kept = use(on, dataset_id)
         with serving(on, OURS) as (ours, _), serving(on, BARE) as (bare, _):
             bench = Bench(on, kept, arguments.samples, {"bare": bare, "ours": ours})
             cases = {}

@@ -42,14 +42,13 @@ class Stack:
     database: Database
     world: World
     token: str
-    open_request: uuid.UUID
     closed_request: uuid.UUID
     home: Path
 
 
 @contextmanager
 def stack() -> Iterator[Stack]:
-    """Yield PostgreSQL and Redis with a small model that has one closed and one open request."""
+    """Yield PostgreSQL and Redis with a small model that has one closed request."""
     with ExitStack() as opened:
         postgres = opened.enter_context(serve(*POSTGRES, "-c shared_buffers=512MB"))
         redis = opened.enter_context(serve(*VALKEY))
@@ -77,10 +76,9 @@ def stack() -> Iterator[Stack]:
         world.register()
         closed = world.request("s0")
         world.work()
-        waiting = world.request("s1")
         with database.write() as session:
             token = create_key(session, world.caller.tenant_id, "bench")[1]
-        yield Stack(settings, database, world, token, waiting, closed, home)
+        yield Stack(settings, database, world, token, closed, home)
 
 
 def audit_result() -> dict[str, Any]:

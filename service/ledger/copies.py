@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from pyroaring import BitMap
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, CopyCounts, FoundCopy, Page
 from service.ledger.packages import Roles, package_roles
@@ -41,19 +41,19 @@ def equal_files(session: Session, model: Model, ordinals: BitMap) -> tuple[BitMa
     Left out: the samples themselves, and what a completed request of this model erased or an open
     one is about to erase.
     """
-    digests: set[str] = set()
-    for part in chunks(list(ordinals)):
-        query = select(Sample.sha256).where(
-            Sample.dataset_id == model.dataset_id, Sample.ordinal.in_(part)
+    named = aliased(Sample)
+    query = (
+        select(Sample.ordinal)
+        .join(named, (named.dataset_id == Sample.dataset_id) & (named.sha256 == Sample.sha256))
+        .where(
+            named.dataset_id == model.dataset_id,
+            among(session, named.ordinal, ordinals),
+            Sample.ordinal != named.ordinal,
         )
-        digests.update(session.scalars(query))
-    found = BitMap()
-    for some in chunks(sorted(digests)):
-        wanted = select(Sample.ordinal).where(
-            Sample.dataset_id == model.dataset_id, Sample.sha256.in_(some)
-        )
-        found.update(session.scalars(wanted))
-    found -= ordinals
+    )
+    found = BitMap(session.scalars(query)) - ordinals
+    if not found:
+        return found, found
     holdout = unpack(session.get_one(Dataset, model.dataset_id).holdout_ordinals)
     taken = unpack(model.erased) | requested_ordinals(session, model.id)
     return found - holdout - taken, found & holdout
@@ -89,9 +89,11 @@ def copy_counts(session: Session, request: DeletionRequest) -> CopyCounts | None
     row = session.get(RequestCopies, request.id)
     if row is None:
         return None
-    dataset_id = session.get_one(Model, request.model_id).dataset_id
-    holdout = unpack(session.get_one(Dataset, dataset_id).holdout_ordinals)
     equal, near = unpack(row.byte_equal), unpack(row.near)
+    holdout = BitMap()
+    if equal or near:
+        dataset_id = session.get_one(Model, request.model_id).dataset_id
+        holdout = unpack(session.get_one(Dataset, dataset_id).holdout_ordinals)
     return CopyCounts(
         byte_equal=len(equal - holdout),
         near=None if row.searched_at is None else len(near - holdout),

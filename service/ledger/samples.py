@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
 from service.ledger.reading import OPEN, get_dataset, get_model
@@ -141,12 +141,10 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
     first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
     again = [i for i, name in enumerate(sample_ids) if first[name] != i]
     _refuse("repeated_samples", again, "named more than once")
-    found: dict[str, tuple[int, str]] = {}
-    for chunk in chunks(sample_ids):
-        query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
-            Sample.dataset_id == model.dataset_id, Sample.sample_id.in_(chunk)
-        )
-        found |= {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
+    query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
+        Sample.dataset_id == model.dataset_id, among(session, Sample.sample_id, sample_ids)
+    )
+    found = {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
     unknown = [i for i, name in enumerate(sample_ids) if name not in found]
     _refuse("unknown_samples", unknown, "not in the model's data set")
     held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
