@@ -11,13 +11,27 @@ import json
 import os
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, Header, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pyroaring import BitMap
-from sqlalchemy import Connection, Row, any_, create_engine, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Row,
+    Select,
+    String,
+    Table,
+    any_,
+    create_engine,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from service import tables
 from service.bitmaps import pack, unpack
@@ -28,7 +42,14 @@ ENGINE = create_engine(os.environ["EXPUNGE_DATABASE_URL"], pool_pre_ping=True)
 APP = FastAPI()
 
 Authorization = Annotated[str, Header()]
-Samples, Requests = tables.Sample.__table__, tables.DeletionRequest.__table__
+
+
+def table_of(mapped: type[tables.Base]) -> Table:
+    """Return the table of a mapped class."""
+    return cast("Table", mapped.__table__)
+
+
+Samples, Requests = table_of(tables.Sample), table_of(tables.DeletionRequest)
 
 
 class Order(BaseModel):
@@ -43,7 +64,7 @@ def key_of(connection: Connection, authorization: str) -> Row[Any]:
     """Look up the caller's key."""
     prefix = authorization.removeprefix("Bearer ex_live_").partition("_")[0]
     return connection.execute(
-        select(tables.ApiKey.__table__).where(tables.ApiKey.prefix == prefix)
+        select(table_of(tables.ApiKey)).where(tables.ApiKey.prefix == prefix)
     ).one()
 
 
@@ -53,15 +74,16 @@ def open_request(order: Order, authorization: Authorization) -> JSONResponse:
     with ENGINE.begin() as connection:
         key = key_of(connection, authorization)
         model = connection.execute(
-            select(tables.Model.__table__).where(tables.Model.id == order.model_id)
+            select(table_of(tables.Model)).where(tables.Model.id == order.model_id)
         ).one()
         ordinals, digests = _samples(connection, model.dataset_id, order.sample_ids)
         data_set = connection.execute(
-            select(tables.Dataset.__table__).where(tables.Dataset.id == model.dataset_id)
+            select(table_of(tables.Dataset)).where(tables.Dataset.id == model.dataset_id)
         ).one()
         equal = connection.scalars(
             select(Samples.c.ordinal).where(
-                Samples.c.dataset_id == data_set.id, Samples.c.sha256 == any_(digests)
+                Samples.c.dataset_id == data_set.id,
+                Samples.c.sha256 == any_(literal(digests, ARRAY(String))),
             )
         )
         copies = BitMap(equal) - ordinals
@@ -76,7 +98,8 @@ def _samples(
     connection: Connection, dataset_id: uuid.UUID, sample_ids: list[str]
 ) -> tuple[BitMap, list[str]]:
     query = select(Samples.c.ordinal, Samples.c.sha256).where(
-        Samples.c.dataset_id == dataset_id, Samples.c.sample_id == any_(sample_ids)
+        Samples.c.dataset_id == dataset_id,
+        Samples.c.sample_id == any_(literal(sample_ids, ARRAY(String))),
     )
     rows = connection.execute(query).all()
     return BitMap(row.ordinal for row in rows), [row.sha256 for row in rows]
@@ -89,27 +112,33 @@ def _write(
     ordinals: BitMap,
     copies: BitMap,
 ) -> None:
-    erased = tables.Tombstones.__table__
+    erased = table_of(tables.Tombstones)
     mine = erased.c.dataset_id == dataset_id
     row = connection.execute(select(erased).where(mine).with_for_update()).one()
     grown = unpack(row.ordinals) | ordinals
     now = values["received_at"]
     connection.execute(
-        update(erased)
-        .where(mine)
-        .values(ordinals=pack(grown), count=len(grown), updated_at=now)
+        update(erased).where(mine).values(ordinals=pack(grown), count=len(grown), updated_at=now)
     )
     own = {"request_id": values["id"], "tenant_id": values["tenant_id"]}
     connection.execute(insert(Requests).values(values))
     connection.execute(
-        insert(tables.RequestSamples.__table__).values(ordinals=pack(ordinals), **own)
+        insert(table_of(tables.RequestSamples)).values(ordinals=pack(ordinals), **own)
     )
     connection.execute(
-        insert(tables.RequestCopies.__table__).values(
+        insert(table_of(tables.RequestCopies)).values(
             included=0, byte_equal=pack(copies), near=pack([]), **own
         )
     )
-    events = tables.AuditEvent.__table__
+    _log(connection, values)
+    connection.execute(_waiting(table_of(tables.WebhookEndpoint), values["tenant_id"])).all()
+    runs = table_of(tables.Run)
+    active = (runs.c.model_id == values["model_id"], runs.c.state == "active")
+    connection.execute(select(runs.c.id).where(*active)).all()
+
+
+def _log(connection: Connection, values: dict[str, Any]) -> None:
+    events = table_of(tables.AuditEvent)
     last = connection.execute(
         select(events.c.seq, events.c.hash)
         .where(events.c.tenant_id == values["tenant_id"])
@@ -119,22 +148,18 @@ def _write(
     event = {
         "tenant_id": values["tenant_id"],
         "seq": last.seq + 1,
-        "at": now,
+        "at": values["received_at"],
         "actor": values["created_by"],
         "action": "deletion-request.received",
         "resource": f"deletion-requests/{values['id']}",
-        "payload": {"samples": len(ordinals), "commitment": values["commitment_root"]},
+        "payload": {"samples": values["num_samples"], "commitment": values["commitment_root"]},
         "prev_hash": last.hash,
         "hash": last.hash,
     }
     connection.execute(insert(events).values(event))
-    connection.execute(_waiting(tables.WebhookEndpoint.__table__, values["tenant_id"])).all()
-    runs = tables.Run.__table__
-    active = (runs.c.model_id == values["model_id"], runs.c.state == "active")
-    connection.execute(select(runs.c.id).where(*active)).all()
 
 
-def _waiting(table: Any, tenant_id: uuid.UUID) -> Any:  # noqa: ANN401 - a table, a statement
+def _waiting(table: Table, tenant_id: uuid.UUID) -> Select[Any]:
     return select(table).where(table.c.tenant_id == tenant_id, table.c.state == "enabled")
 
 
@@ -169,10 +194,10 @@ def get_request(request_id: uuid.UUID, authorization: Authorization) -> JSONResp
         key = key_of(connection, authorization)
         mine = (Requests.c.id == request_id, Requests.c.tenant_id == key.tenant_id)
         row = connection.execute(select(Requests).where(*mine)).one()
-        model, data, run = tables.Model.__table__, tables.Dataset.__table__, tables.Run.__table__
-        jobs, approvals = tables.Job.__table__, tables.Approval.__table__
-        versions, copies = tables.ModelVersion.__table__, tables.RequestCopies.__table__
-        audits, links = tables.Audit.__table__, tables.RequestAudit.__table__
+        model, data, run = table_of(tables.Model), table_of(tables.Dataset), table_of(tables.Run)
+        jobs, approvals = table_of(tables.Job), table_of(tables.Approval)
+        versions, copies = table_of(tables.ModelVersion), table_of(tables.RequestCopies)
+        audits, links = table_of(tables.Audit), table_of(tables.RequestAudit)
         found = [
             connection.execute(select(run).where(run.c.id == row.run_id)).all(),
             connection.execute(select(jobs).where(jobs.c.run_id == row.run_id)).all(),
@@ -181,9 +206,9 @@ def get_request(request_id: uuid.UUID, authorization: Authorization) -> JSONResp
             connection.execute(select(copies).where(copies.c.request_id == row.id)).all(),
             connection.execute(select(model).where(model.c.id == row.model_id)).all(),
             connection.execute(
-                select(data).join(model, model.c.dataset_id == data.c.id).where(
-                    model.c.id == row.model_id
-                )
+                select(data)
+                .join(model, model.c.dataset_id == data.c.id)
+                .where(model.c.id == row.model_id)
             ).all(),
             connection.execute(
                 select(audits)
@@ -205,7 +230,7 @@ def get_report(request_id: uuid.UUID, authorization: Authorization) -> Response:
         key = key_of(connection, authorization)
         mine = (Requests.c.id == request_id, Requests.c.tenant_id == key.tenant_id)
         connection.execute(select(Requests).where(*mine)).one()
-        reports = tables.Report.__table__
+        reports = table_of(tables.Report)
         report = connection.execute(select(reports).where(reports.c.request_id == request_id)).one()
     statement = base64.b64decode(json.loads(report.envelope)["payload"])
     return Response(statement, media_type="application/json")

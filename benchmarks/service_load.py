@@ -16,7 +16,7 @@ LIMIT_S = 0.1
 """What p99 has to stay under."""
 CLOSE_ENOUGH = 1.15
 """The search ends when the rates that are and aren't sustained are within this factor."""
-LOWEST_RATE = 0.25
+LOWEST_RATE = 1.0
 
 
 @dataclass
@@ -84,14 +84,32 @@ def message(method: str, path: str, token: str, body: bytes = b"") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def load(
-    port: int, messages: Sequence[bytes], expected: int, rate: float, seed: int
-) -> Latencies:
+def load(port: int, messages: Sequence[bytes], expected: int, rate: float, seed: int) -> Latencies:
     """Send all messages at `rate` calls a second on average and return their latencies.
 
     Ends early when so many were late that p99 can't be good any more.
     """
     return asyncio.run(_load(port, messages, expected, rate, random.Random(seed)))  # noqa: S311
+
+
+def saturate(port: int, messages: Sequence[bytes], expected: int, clients: int) -> float:
+    """Send all messages from clients that never rest and return calls a second."""
+    return asyncio.run(_saturate(port, messages, expected, clients))
+
+
+async def _saturate(port: int, messages: Sequence[bytes], expected: int, clients: int) -> float:
+    waiting = list(messages)
+
+    async def one(connection: Connection) -> None:
+        while waiting:
+            await connection.call(waiting.pop(), expected)
+        await connection.close()
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(one(Connection(port)))
+    return len(messages) / (time.perf_counter() - started)
 
 
 async def _load(

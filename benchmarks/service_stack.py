@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from service.keys import create_key
 from service.ledger import ReportContext, SignedReport
 from service.reports import publish
 from service.signing import load_signer
-from tests.chaos.installation import environment_for
+from tests.chaos.installation import children_of, environment_for
 from tests.servers import POSTGRES, VALKEY, serve
 from tests.service.ledger.world import World
 
@@ -44,6 +44,7 @@ class Stack:
     token: str
     closed_request: uuid.UUID
     home: Path
+    postgres: int
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def stack() -> Iterator[Stack]:
         world.work()
         with database.write() as session:
             token = create_key(session, world.caller.tenant_id, "bench")[1]
-        yield Stack(settings, database, world, token, closed, home)
+        yield Stack(settings, database, world, token, closed, home, postgres.process.pid)
 
 
 def audit_result() -> dict[str, Any]:
@@ -91,7 +92,9 @@ def audit_result() -> dict[str, Any]:
 
 
 @contextmanager
-def serving(stack_: Stack, application: str, processes: int = PROCESSES) -> Iterator[tuple[int, int]]:
+def serving(
+    stack_: Stack, application: str, processes: int = PROCESSES
+) -> Iterator[tuple[int, int]]:
     """Run an application under uvicorn; yield its port and its process id."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -114,6 +117,17 @@ def serving(stack_: Stack, application: str, processes: int = PROCESSES) -> Iter
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
+
+
+def cpu_seconds(*roots: int) -> float:
+    """Return the CPU seconds of processes and all their descendants, ended ones included."""
+    tree, ticks = list(roots), 0
+    for pid in tree:
+        with suppress(OSError):
+            tree += children_of(pid)
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(value) for value in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _await(port: int, process: subprocess.Popen[bytes]) -> None:

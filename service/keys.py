@@ -97,14 +97,14 @@ def authenticate(session: Session, token: str) -> Caller:
         raise InvalidCredentials
     row = session.scalar(select(ApiKey).where(ApiKey.prefix == parts[2]))
     known = hmac.compare_digest(row.secret_hash if row else bytes(32), _hash(parts[3]))
-    moment = now(session)
     if row is None or not known or row.revoked_at is not None:
         raise InvalidCredentials
-    if row.expires_at is not None and row.expires_at <= moment:
+    if row.expires_at is not None and row.expires_at <= now(session):
         raise InvalidCredentials
-    stale = row.last_used_at is None or row.last_used_at < moment - _USE_RESOLUTION
-    if stale and session.info.get("writable"):
-        row.last_used_at = moment
+    if session.info.get("writable"):
+        moment = now(session)
+        if row.last_used_at is None or row.last_used_at < moment - _USE_RESOLUTION:
+            row.last_used_at = moment
     return Caller(row.tenant_id, f"key:{row.prefix}", frozenset(row.scopes))
 
 

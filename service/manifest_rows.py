@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from service.manifest_files import FileMissing, PathLeavesRoot, Root
@@ -49,17 +50,20 @@ class Faults:
     """Count what is wrong by kind and keep the first few places.
 
     Attributes:
+        total: How many faults there are.
         counts: Faulty rows by kind, like ``{"label_out_of_range": 3}``.
         errors: The first places as ``{"pointer": "/rows/17/label", "detail": …}``.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.total = 0
         self.errors: list[dict[str, str]] = []
 
     def add(self, kind: str, row: int, column: str, detail: str) -> None:
         """Record that a row (0-based, without the header) is faulty in a column."""
         self.counts[kind] += 1
+        self.total += 1
         if len(self.errors) < MAX_SHOWN:
             self.errors.append({"pointer": f"/rows/{row}/{column}", "detail": detail})
 
@@ -85,16 +89,16 @@ class RowChecker:
         numbers = {name: number for number, name in enumerate(names)}
         checked = []
         for position, row in enumerate(raw):
-            before = self.faults.counts.total()
+            before = self.faults.total
             sample = self._check_row(position, row, numbers, len(names))
-            if self.faults.counts.total() == before:
+            if self.faults.total == before:
                 checked.append(sample)
         return checked, names
 
     def _check_row(
         self, position: int, row: RawRow, numbers: dict[str, int], num_classes: int
     ) -> CheckedRow:
-        split = SPLITS.get(str(row.split).lower(), "")
+        split = _split(row.split)
         if not split:
             detail = "The split is train or holdout (or test, val, validation)."
             self.faults.add("bad_split", position, "split", detail)
@@ -133,7 +137,9 @@ class RowChecker:
         return label
 
     def _sha256(self, position: int, uri: str, value: object) -> str:
-        given = "" if value is None else str(value).lower()
+        given = "" if value is None else str(value)
+        if given and not given.islower():
+            given = given.lower()  # a copy, so only where there are capitals
         if given and _SHA256.fullmatch(given) is None:
             detail = "A SHA-256 has 64 hex digits."
             self.faults.add("bad_sha256", position, "sha256", detail)
@@ -151,6 +157,11 @@ class RowChecker:
         if not computed:
             self.faults.add("file_missing", position, "uri", "The row holds no image.")
         return computed
+
+
+@lru_cache(256)
+def _split(value: object) -> str:
+    return SPLITS.get(str(value).lower(), "")
 
 
 def _names_from(rows: Sequence[RawRow]) -> list[str]:

@@ -190,14 +190,17 @@ def _read_parquet(path: Path, root: Path, kind: str) -> Iterator[RawRow]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=wanted):
-                for row in batch.to_pylist():
-                    if inside:
-                        row["uri"] = f"{relative.as_posix()}#{position}"
-                        row.setdefault("sample_id", f"{path.stem}-{position}")
-                        row.setdefault("split", split)
-                    columns = (*_REQUIRED, uri or "uri", "sha256", "subject_id")
-                    yield RawRow(*(row.get(name) for name in columns))
-                    position += 1
+                count = batch.num_rows
+                columns = dict(zip(wanted, (c.to_pylist() for c in batch.columns), strict=True))
+                if inside:
+                    numbers = range(position, position + count)
+                    columns["uri"] = [f"{relative.as_posix()}#{number}" for number in numbers]
+                    columns.setdefault("sample_id", [f"{path.stem}-{n}" for n in numbers])
+                    columns.setdefault("split", [split] * count)
+                names = (*_REQUIRED, uri or "uri", "sha256", "subject_id")
+                values = (columns.get(name) or [None] * count for name in names)
+                yield from map(RawRow._make, zip(*values, strict=True))
+                position += count
     except (pa.ArrowException, OSError) as error:
         raise ManifestRejected("manifest_unreadable", "The Parquet file is damaged.") from error
 

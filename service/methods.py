@@ -49,7 +49,7 @@ def clashing_plugins() -> list[str]:
 
 @cache
 def _installed(_path: tuple[str, ...]) -> frozenset[str]:
-    """Return the names of installed plug-ins; looked for once a path, for it reads every package."""
+    """Return the names of installed plug-ins; found once a path, as that reads every package."""
     return frozenset(entry_points(group=PLUGIN_GROUP).names)
 
 

@@ -47,7 +47,7 @@ def equal_files(session: Session, model: Model, ordinals: BitMap) -> tuple[BitMa
         .join(named, (named.dataset_id == Sample.dataset_id) & (named.sha256 == Sample.sha256))
         .where(
             named.dataset_id == model.dataset_id,
-            among(session, named.ordinal, ordinals),
+            among(session, named.ordinal, list(ordinals)),
             Sample.ordinal != named.ordinal,
         )
     )

@@ -78,14 +78,14 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
         raise _subject_taken(known)
     _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
-    refuse_taken(session, model, ordinals)
+    erased = refuse_taken(session, model, ordinals)
     copies, in_holdout = equal_files(session, model, ordinals)
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals |= included
-    refuse_emptying(session, model, ordinals)
+    refuse_emptying(session, model, ordinals, erased)
     return CheckedOrder(model, order, ordinals, included, copies - included, in_holdout)
 
 
