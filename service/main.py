@@ -1,8 +1,6 @@
 """The HTTP application: parts, routes, error handlers, and what every answer carries."""
 
-import re
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -21,6 +19,7 @@ from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
 from service.openapi import install_openapi
+from service.origins import Origin
 from service.routes import (
     audits,
     datasets,
@@ -39,7 +38,6 @@ from service.routes import (
 from service.signing import load_signer
 from service.storage import Storage
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _log = structlog.get_logger("service.http")
 
 
@@ -135,11 +133,11 @@ class Frame:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        origin = Origin.of_headers(headers)
+        request_id = str(origin.request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(**origin.known)
         started, status = time.monotonic(), 500
 
         async def send_framed(message: Message) -> None:

@@ -22,6 +22,7 @@ from service.ledger.reading import OPEN
 from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import record
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
+from service.origins import Origin
 from service.policies import load_policy
 from service.tables import DeletionRequest, Model, RequestSamples, RequestStatus, new_id
 
@@ -165,7 +166,7 @@ def new_request(
 ) -> DeletionRequest:
     """Return a row for an order that was checked; nothing is written."""
     policy = load_policy(order.policy)
-    salt, received = new_salt(), now(session)
+    salt, received, origin = new_salt(), now(session), Origin.present()
     asked = min(order.submitted_time or received, received)
     by_policy = policy.name in limits(session).approval_policies
     return DeletionRequest(
@@ -191,4 +192,6 @@ def new_request(
         commitment_salt=salt,
         status=RequestStatus.PENDING,
         created_by=caller.actor,
+        origin=origin.request_id,
+        traceparent=origin.traceparent,
     )
