@@ -18,12 +18,14 @@ from service.broker import celery_app
 from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
+from service.metrics import count_request
 from service.openapi import install_openapi
 from service.origins import Origin
 from service.routes import (
     audits,
     datasets,
     log,
+    metrics,
     models,
     opendsr,
     public,
@@ -93,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(metrics.router)
     app.include_router(opendsr.public)
     problems.install(app)
     idempotency.install(app)
@@ -190,6 +193,7 @@ def _add_headers(message: Message, request_id: str) -> None:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unrouted")
+    count_request(scope["method"], route, status, seconds)
     caller = scope.get("state", {}).get("caller")
     _log.info(
         "request",

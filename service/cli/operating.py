@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -29,6 +30,7 @@ from service.webhooks import Courier
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
 DISPATCH_LIMIT = 100
@@ -46,14 +48,22 @@ def migrate() -> None:
 
 def serve(host: str | None, port: int | None, processes: int | None = None) -> None:
     """Run the HTTP service until told to stop, in as many processes as settings or caller say."""
-    import uvicorn
-
     settings = get_settings()
     configure_logging(settings)
+    count = processes or settings.api_processes
+    with tempfile.TemporaryDirectory(prefix="expunge-metrics-") as folder:
+        if count > 1:
+            os.environ[METRICS_FOLDER] = folder  # before a process imports the metrics
+        _run_server(settings, host, port, count)
+
+
+def _run_server(settings: Settings, host: str | None, port: int | None, processes: int) -> None:
+    import uvicorn
+
     uvicorn.run(
         "service.cli.operating:served_app",
         factory=True,
-        workers=processes or settings.api_processes,
+        workers=processes,
         host=host or settings.host,
         port=settings.port if port is None else port,
         log_level="warning",
