@@ -4,13 +4,13 @@ A worker's child names copies by position; here they become ordinals, and outsid
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from pyroaring import BitMap
 from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.database import among, now
@@ -35,21 +35,16 @@ KEY = "near_duplicates"
 """Where a job's result holds what was found; positions, so it goes no further than this file."""
 
 
-def equal_files(session: Session, model: Model, ordinals: BitMap) -> tuple[BitMap, BitMap]:
+def equal_files(
+    session: Session, model: Model, ordinals: BitMap, digests: Collection[str]
+) -> tuple[BitMap, BitMap]:
     """Return the training and the hold-out samples whose files equal those of some samples.
 
     Left out: the samples themselves, and what a completed request of this model erased or an open
-    one is about to erase.
+    one is about to erase. `digests`: of the files of `ordinals`.
     """
-    named = aliased(Sample)
-    query = (
-        select(Sample.ordinal)
-        .join(named, (named.dataset_id == Sample.dataset_id) & (named.sha256 == Sample.sha256))
-        .where(
-            named.dataset_id == model.dataset_id,
-            among(session, named.ordinal, list(ordinals)),
-            Sample.ordinal != named.ordinal,
-        )
+    query = select(Sample.ordinal).where(
+        Sample.dataset_id == model.dataset_id, among(session, Sample.sha256, digests)
     )
     found = BitMap(session.scalars(query)) - ordinals
     if not found:

@@ -78,9 +78,10 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     if known := _request_of_subject(session, caller, order.subject_request_id):
         raise _subject_taken(known)
     _refuse_unqualified(session, order)
-    ordinals = resolve_training_samples(session, model, order.sample_ids)
+    digests: set[str] = set()
+    ordinals = resolve_training_samples(session, model, order.sample_ids, digests)
     erased = refuse_taken(session, model, ordinals)
-    copies, in_holdout = equal_files(session, model, ordinals)
+    copies, in_holdout = equal_files(session, model, ordinals, digests)
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)

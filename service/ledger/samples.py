@@ -129,8 +129,10 @@ def training_set(dataset: Dataset) -> BitMap:
     return unpack(dataset.train_ordinals)
 
 
-def resolve_training_samples(session: Session, model: Model, sample_ids: Sequence[str]) -> BitMap:
-    """Return the ordinals of training samples given by id.
+def resolve_training_samples(
+    session: Session, model: Model, sample_ids: Sequence[str], digests: set[str] | None = None
+) -> BitMap:
+    """Return the ordinals of training samples given by id; add their files' digests to `digests`.
 
     Raises:
         Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
@@ -141,10 +143,13 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
     first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
     again = [i for i, name in enumerate(sample_ids) if first[name] != i]
     _refuse("repeated_samples", again, "named more than once")
-    query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
+    query = select(Sample.sample_id, Sample.ordinal, Sample.split, Sample.sha256).where(
         Sample.dataset_id == model.dataset_id, among(session, Sample.sample_id, sample_ids)
     )
-    found = {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
+    rows = session.execute(query).all()
+    found = {name: (ordinal, split) for name, ordinal, split, _ in rows}
+    if digests is not None:
+        digests.update(row.sha256 for row in rows)
     unknown = [i for i, name in enumerate(sample_ids) if name not in found]
     _refuse("unknown_samples", unknown, "not in the model's data set")
     held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
