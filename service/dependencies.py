@@ -104,7 +104,7 @@ _bearer = HTTPBearer(
 )
 
 
-def get_caller(
+async def get_caller(  # async only to be called in place: a thread for it costs more than it does
     request: Request, scopes: SecurityScopes, _: Annotated[object, Depends(_bearer)]
 ) -> Caller:
     """Return the caller when its key has every scope of the route.
@@ -119,7 +119,12 @@ def get_caller(
     return caller
 
 
-PartsDep = Annotated[Parts, Depends(get_parts)]
+async def provide_parts(request: Request) -> Parts:
+    """Do what `get_parts` does, without a thread."""
+    return get_parts(request)
+
+
+PartsDep = Annotated[Parts, Depends(provide_parts)]
 
 
 def scope(*names: str) -> Any:  # noqa: ANN401 - what FastAPI's Security returns
