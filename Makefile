@@ -6,7 +6,7 @@ FAULTS ?= 200
 CALLS ?= 10000
 BIN = $(VENV)/bin
 
-.PHONY: chaos hostile demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
+.PHONY: chaos hostile demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-service bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,6 +50,9 @@ bench-tuning: $(VENV)/.installed  ## hyper-parameters of every method on one bud
 
 bench-audit: $(VENV)/.installed  ## the share of an audit that is spent outside network passes
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.audit
+
+bench-service: $(VENV)/.installed  ## the HTTP service beside bare FastAPI routes on PostgreSQL and Redis; ten minutes
+	$(BIN)/python -m benchmarks.service
 
 bench-throughput: $(VENV)/.installed  ## images per second of our training loop beside a bare one
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.throughput

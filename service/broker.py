@@ -7,6 +7,7 @@ sweep, a doubled one finds the job already claimed.
 import uuid
 from collections.abc import Callable
 
+import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -14,6 +15,8 @@ from service.config import Settings
 
 QUEUE = "expunge.jobs"
 TASK_NAME = "expunge.run_job"
+HEADER = "expunge"
+LOG_HEADERS = ("request_id", "traceparent", "run_id")
 CONNECT_TIMEOUT_S = 3.0
 SEND_TIMEOUT_S = 5.0
 REDIS = frozenset({"redis", "rediss", "sentinel"})
@@ -58,10 +61,21 @@ def celery_app(settings: Settings, name: str = "expunge") -> Celery:
 
 
 def wake_up(app: Celery) -> Callable[[uuid.UUID], None]:
-    """Return the function that `ledger.dispatch` sends with: messages hold a job's id alone."""
+    """Return the function that `ledger.dispatch` sends with: messages hold a job's id alone.
+
+    Their headers hold what logs are joined by: run and HTTP call, as bound to the context.
+    """
 
     def send(job_id: uuid.UUID) -> None:
-        app.send_task(TASK_NAME, kwargs={"job_id": str(job_id)}, queue=QUEUE, ignore_result=True)
+        bound = structlog.contextvars.get_contextvars()
+        headers = {name: bound[name] for name in LOG_HEADERS if name in bound}
+        app.send_task(
+            TASK_NAME,
+            kwargs={"job_id": str(job_id)},
+            headers={HEADER: headers},
+            queue=QUEUE,
+            ignore_result=True,
+        )
 
     return send
 

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     pepper_file: Path = Path()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=1, le=64)
     pulse_file: Path | None = None
     lease_s: float = Field(default=30, gt=0)
     sweep_interval_s: float = Field(default=5, gt=0)
@@ -69,6 +70,10 @@ class Settings(BaseSettings):
     outgoing_ca_file: Path | None = None
     outgoing_timeout_s: float = Field(default=10, gt=0, le=60)
     webhooks_kept_days: float = Field(default=30, gt=0)
+    metrics_networks: tuple[IPv4Network | IPv6Network, ...] = (
+        IPv4Network("127.0.0.0/8"),
+        IPv6Network("::1/128"),
+    )
     opendsr_key_file: Path | None = None
     opendsr_certificate_file: Path | None = None
     opendsr_model_id: uuid.UUID | None = None

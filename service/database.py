@@ -1,18 +1,33 @@
 """Engine, sessions, the database's clock and migrations, alike on SQLite and PostgreSQL."""
 
-from collections.abc import Iterator, Mapping
+import json
+import time
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    any_,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from service.commitment import canonical_json
@@ -124,12 +139,41 @@ class Database:
 
 
 def now(session: Session) -> datetime:
-    """Return the database's clock, in UTC: leases must not depend on a worker's clock."""
+    """Return the database's clock, in UTC: leases must not depend on a worker's clock.
+
+    It is asked once a transaction; later in it the time that has passed is added, by a clock that
+    nobody sets.
+    """
+    transaction = session.get_transaction()
+    asked, moment, at = session.info.get("clock", (None, None, 0.0))
+    if transaction is None or asked is not transaction:
+        moment, at = _ask_time(session), time.monotonic()
+        session.info["clock"] = (session.get_transaction(), moment, at)
+    passed = timedelta(seconds=time.monotonic() - at)
+    told: datetime = moment + passed
+    return told
+
+
+def _ask_time(session: Session) -> datetime:
     if session.get_bind().dialect.name == "sqlite":
         value = session.scalar(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"))
         return datetime.fromisoformat(str(value)).replace(tzinfo=UTC)
     moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
     return moment.astimezone(UTC)
+
+
+def among(session: Session, column: Any, values: Collection[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - a column
+    """Return the condition that a column has one of many values, sent as one parameter.
+
+    An IN list has a parameter for each value: with thousands of them that costs more than the
+    look-up itself, and SQLite takes 32,766.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return cast(
+            "ColumnElement[bool]", column == any_(literal(list(values), ARRAY(column.type)))
+        )
+    each = func.json_each(json.dumps(list(values))).table_valued("value")
+    return cast("ColumnElement[bool]", column.in_(select(each.c.value)))
 
 
 def limits(session: Session) -> Limits:

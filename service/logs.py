@@ -5,14 +5,21 @@ Events carry ids of requests, runs and jobs, never of samples.
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 
-from service.config import Settings
+if TYPE_CHECKING:
+    from service.config import Settings
 
 
-def configure_logging(settings: Settings, level: str = "INFO") -> None:
+def configure_logging(settings: "Settings", level: str = "INFO") -> None:
     """Send structlog's and the standard library's records through one renderer to stderr."""
+    configure_lines(as_json=settings.mode == "production", level=level)
+
+
+def configure_lines(*, as_json: bool, level: str = "INFO") -> None:
+    """Do the same where there are no settings, as in a job's own process."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -22,13 +29,13 @@ def configure_logging(settings: Settings, level: str = "INFO") -> None:
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if settings.mode == "production"
+        if as_json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             exception_formatter=structlog.dev.plain_traceback,  # no locals: they hold ids and keys
         )
     )
-    if settings.mode != "production":
+    if not as_json:
         shared.remove(structlog.processors.format_exc_info)  # the console renderer does it itself
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

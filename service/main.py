@@ -1,8 +1,6 @@
 """The HTTP application: parts, routes, error handlers, and what every answer carries."""
 
-import re
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -22,7 +20,9 @@ from service.broker import celery_app
 from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
+from service.metrics import count_request
 from service.openapi import install_openapi
+from service.origins import Origin
 from service.rates import Rate
 from service.routes import (
     audits,
@@ -31,6 +31,7 @@ from service.routes import (
     growth,
     keys,
     log,
+    metrics,
     models,
     opendsr,
     public,
@@ -46,7 +47,6 @@ from service.routes import (
 from service.signing import load_signer
 from service.storage import Storage
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _log = structlog.get_logger("service.http")
 
 
@@ -106,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for module in _ROUTES:
         app.include_router(module.router)
+    app.include_router(metrics.router)
     app.include_router(opendsr.public)
     problems.install(app)
     idempotency.install(app)
@@ -154,11 +155,11 @@ class Frame:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        origin = Origin.of_headers(headers)
+        request_id = str(origin.request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(**origin.known)
         started, status = time.monotonic(), 500
 
         async def send_framed(message: Message) -> None:
@@ -213,6 +214,7 @@ def _add_headers(message: Message, state: dict[str, Any]) -> None:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unrouted")
+    count_request(scope["method"], route, status, seconds)
     caller = scope.get("state", {}).get("caller")
     _log.info(
         "request",

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from service.parquet_guard import ParquetRefused, guarded_columns, guarded_metadata, guarded_schema
 
+_CLIMBS = "The path is absolute or climbs out of its root."
+
 
 class PathLeavesRoot(ValueError):
     """A path is absolute, climbs with `..`, or follows a link out of its root."""
@@ -59,8 +61,9 @@ class Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._real = str(self.path)
         self._real_parents: dict[str, str] = {}
-        self._parquet: dict[Path, ParquetImages] = {}
+        self._parquet: dict[str, ParquetImages] = {}
 
     def check(self, uri: str) -> None:
         """Check that a relative path, or ``file.parquet#row``, exists inside the root.
@@ -83,35 +86,41 @@ class Root:
             if row >= images.num_rows:
                 raise FileMissing("The Parquet file has fewer rows.")
             return images.digests[row]
-        with file.open("rb") as content:
+        with Path(file).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
-    def _images(self, file: Path) -> "ParquetImages":
+    def _images(self, file: str) -> "ParquetImages":
         if file not in self._parquet:
-            self._parquet[file] = ParquetImages(file)
+            self._parquet[file] = ParquetImages(Path(file))
         return self._parquet[file]
 
-    def _locate(self, path: str) -> Path:
-        if not path or path.startswith(("/", "\\")) or "\0" in path or ".." in Path(path).parts:
-            raise PathLeavesRoot("The path is absolute or climbs out of its root.")
-        full = self.path / path
-        parent = str(full.parent)
-        if parent not in self._real_parents:
-            self._real_parents[parent] = os.path.realpath(parent)
-        located = self._inside(Path(self._real_parents[parent]) / full.name)
+    def _locate(self, path: str) -> str:
+        """Return the real path of a regular file; by strings, for it is called for every sample."""
+        if not path or path[0] in "/\\" or "\0" in path:
+            raise PathLeavesRoot(_CLIMBS)
+        folder, _, name = path.rpartition("/")
+        if ".." in path or name in {"", "."}:
+            if ".." in Path(path).parts:
+                raise PathLeavesRoot(_CLIMBS)
+            folder, _, name = str(Path(path)).rpartition("/")
+        parent = self._real_parents.get(folder)
+        if parent is None:
+            parent = self._inside(os.path.realpath(os.path.join(self._real, folder)))  # noqa: PTH118
+            self._real_parents[folder] = parent
+        located = f"{parent}/{name}"
         try:
-            mode = located.lstat().st_mode
+            mode = os.lstat(located).st_mode
             if stat.S_ISLNK(mode):
-                located = self._inside(located.resolve())
-                mode = located.stat().st_mode
-        except (OSError, RuntimeError) as error:
+                located = self._inside(os.path.realpath(located))
+                mode = os.stat(located).st_mode  # noqa: PTH116 - as above
+        except OSError as error:
             raise FileMissing("There is no such file.") from error
         if not stat.S_ISREG(mode):
             raise FileMissing("This is no regular file.")
         return located
 
-    def _inside(self, path: Path) -> Path:
-        if not path.is_relative_to(self.path):
+    def _inside(self, path: str) -> str:
+        if path != self._real and not path.startswith(self._real.rstrip("/") + "/"):
             raise PathLeavesRoot("The path follows a link out of its root.")
         return path
 

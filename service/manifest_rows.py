@@ -1,8 +1,11 @@
 """Check a manifest row by row and count what is wrong with it."""
 
+import gc
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -55,17 +58,20 @@ class Faults:
     """Count what is wrong by kind and keep the first few places.
 
     Attributes:
+        total: How many faults there are.
         counts: Faulty rows by kind, like ``{"label_out_of_range": 3}``.
         errors: The first places as ``{"pointer": "/rows/17/label", "detail": …}``.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.total = 0
         self.errors: list[dict[str, str]] = []
 
     def add(self, kind: str, row: int, column: str, detail: str) -> None:
         """Record that a row (0-based, without the header) is faulty in a column."""
         self.counts[kind] += 1
+        self.total += 1
         if len(self.errors) < MAX_SHOWN:
             self.errors.append({"pointer": f"/rows/{row}/{column}", "detail": detail})
 
@@ -86,6 +92,10 @@ class RowChecker:
 
     def check(self, rows: Iterable[RawRow]) -> tuple[list[CheckedRow], list[str]]:
         """Return the samples and the class names; read :attr:`faults` before using them."""
+        with _uncollected():
+            return self._check(rows)
+
+    def _check(self, rows: Iterable[RawRow]) -> tuple[list[CheckedRow], list[str]]:
         raw = list(islice(rows, MAX_ROWS + 1))
         if len(raw) > MAX_ROWS:
             raise too_large()
@@ -93,18 +103,18 @@ class RowChecker:
         numbers = {name: number for number, name in enumerate(names)}
         checked = []
         for position, row in enumerate(raw):
-            before = self.faults.counts.total()
+            before = self.faults.total
             sample = self._check_row(position, row, numbers, len(names))
-            if self.faults.counts.total() == before:
+            if self.faults.total == before:
                 checked.append(sample)
-            if self.faults.counts.total() > MAX_FAULTS:
+            if self.faults.total > MAX_FAULTS:
                 break
         return checked, names
 
     def _check_row(
         self, position: int, row: RawRow, numbers: dict[str, int], num_classes: int
     ) -> CheckedRow:
-        split = SPLITS.get(str(row.split).lower(), "")
+        split = _split(row.split)
         if not split:
             detail = "The split is train or holdout (or test, val, validation)."
             self.faults.add("bad_split", position, "split", detail)
@@ -149,7 +159,9 @@ class RowChecker:
         return label
 
     def _sha256(self, position: int, uri: str, value: object) -> str:
-        given = "" if value is None else str(value).lower()
+        given = "" if value is None else str(value)
+        if given and not given.islower():
+            given = given.lower()  # a copy, so only where there are capitals
         if given and _SHA256.fullmatch(given) is None:
             detail = "A SHA-256 has 64 hex digits."
             self.faults.add("bad_sha256", position, "sha256", detail)
@@ -173,6 +185,23 @@ def too_large() -> Unprocessable:
     """Return the refusal of more rows than a data set may have."""
     detail = f"A data set has at most {MAX_ROWS} samples."
     return Unprocessable("manifest_too_large", detail, limit=MAX_ROWS)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking millions of rows again and again; none is garbage."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@lru_cache(256)
+def _split(value: object) -> str:
+    return SPLITS.get(str(value).lower(), "")
 
 
 def _names_from(rows: Sequence[RawRow]) -> list[str]:

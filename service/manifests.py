@@ -200,14 +200,16 @@ def _read_parquet(path: Path, root: Path, kind: str) -> Iterator[RawRow]:
     position = 0
     try:
         for batch in guarded_columns(path, wanted):
-            for values in zip(*batch, strict=True):
-                row = dict(zip(wanted, values, strict=True))
-                if inside:
-                    row["uri"] = f"{relative.as_posix()}#{position}"
-                    row.setdefault("sample_id", f"{path.stem}-{position}")
-                    row.setdefault("split", split)
-                yield RawRow(*(row.get(name) for name in columns))
-                position += 1
+            count = len(batch[0])
+            found = dict(zip(wanted, batch, strict=True))
+            if inside:
+                numbers = range(position, position + count)
+                found["uri"] = [f"{relative.as_posix()}#{number}" for number in numbers]
+                found.setdefault("sample_id", [f"{path.stem}-{number}" for number in numbers])
+                found.setdefault("split", [split] * count)
+            values = (found.get(name) or [None] * count for name in columns)
+            yield from map(RawRow._make, zip(*values, strict=True))
+            position += count
     except ParquetRefused as error:
         raise ManifestRejected("manifest_unreadable", str(error)) from error
 

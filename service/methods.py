@@ -6,6 +6,7 @@ are read, never loaded, so only a worker can check their hyper-parameters.
 """
 
 import json
+import sys
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -38,13 +39,18 @@ def plugin_methods(declared: Collection[str] = ()) -> tuple[str, ...]:
 
     A plug-in with the name of one of Expunge's own methods is none: workers refuse to use it.
     """
-    installed = entry_points(group=PLUGIN_GROUP).names
-    return tuple(sorted({*installed, *declared} - set(catalog())))
+    return tuple(sorted({*_installed(tuple(sys.path)), *declared} - set(catalog())))
 
 
 def clashing_plugins() -> list[str]:
     """Return the installed plug-ins that have the name of one of Expunge's own methods."""
-    return sorted(set(entry_points(group=PLUGIN_GROUP).names) & set(catalog()))
+    return sorted(_installed(tuple(sys.path)) & set(catalog()))
+
+
+@cache
+def _installed(_path: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of installed plug-ins; found once a path, as that reads every package."""
+    return frozenset(entry_points(group=PLUGIN_GROUP).names)
 
 
 def checked_hyperparameters(method: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import structlog
+
+from service.logs import configure_lines
 from unlearning.progress import Progress
 from worker.channel import encode, receive
 from worker.execution import execute
@@ -26,6 +28,7 @@ from worker.execution.failures import as_failure
 PROGRESS_INTERVAL_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _EXIT_ABANDONED = 3
+_log = structlog.get_logger("worker.child")
 
 
 def main(channel: Connection) -> int:
@@ -35,6 +38,7 @@ def main(channel: Connection) -> int:
     os.umask(0o077)
     spec = receive(channel)
     threading.Thread(target=_end_with_channel, args=(channel,), daemon=True).start()
+    _set_up_logging(spec.pop("log", {}))
     os.chdir(spec["workdir"])
     tempfile.tempdir = spec["workdir"]
     channel.send_bytes(_answer(spec, throttled(channel.send_bytes)))
@@ -48,8 +52,15 @@ def _answer(spec: dict[str, Any], report: Callable[[Progress], None]) -> bytes:
     except Exception as error:  # noqa: BLE001 - any failure has to be reported over the channel
         failure = as_failure(error)
         if failure.code == "internal_error" and not isinstance(error, OSError):
-            traceback.print_exception(error)
+            _log.error("job broke", exc_info=error)
         return encode({"error": failure.as_message()})
+
+
+def _set_up_logging(told: dict[str, Any]) -> None:
+    """Log as the supervisor does, each line with the ids of the call, the run and the job."""
+    configure_lines(as_json=bool(told.get("json")))
+    structlog.contextvars.bind_contextvars(**told.get("bound", {}))
+    _log.info("job started", pid=os.getpid())
 
 
 def throttled(

@@ -23,8 +23,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from service import ledger
+from service.broker import LOG_HEADERS
 from service.errors import Conflict, ServiceError
 from service.ledger import Claim, JobError
+from service.origins import bound
 from service.storage import StorageError
 from worker.conversation import MAX_DETAIL, converse
 from worker.errors import FatalFailure, JobFailure, TransientFailure, machine_failure
@@ -84,12 +86,13 @@ def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
     claim = _write(runtime, lambda session: ledger.claim(session, job_id, runtime.owner, lease_s))
     if claim is None:
         return "unclaimed"
-    log = _log.bind(job_id=str(job_id), kind=str(claim.kind), attempt=claim.attempt)
-    log.info("job claimed")
-    renew = partial(_renew, runtime, claim)
-    with Renewal(renew, lease_s) as renewal:
-        outcome = _attend(_Attempt(runtime, claim, renewal))
-    log.info("job ended", outcome=outcome)
+    structlog.contextvars.unbind_contextvars(*LOG_HEADERS)  # those of the job that was woken
+    with bound(claim.origin, run_id=claim.run_id, job_id=job_id, attempt=claim.attempt):
+        _log.info("job claimed", kind=str(claim.kind))
+        renew = partial(_renew, runtime, claim)
+        with Renewal(renew, lease_s) as renewal:
+            outcome = _attend(_Attempt(runtime, claim, renewal))
+        _log.info("job ended", kind=str(claim.kind), outcome=outcome)
     return outcome
 
 
@@ -138,7 +141,7 @@ def _attend(attempt: _Attempt) -> Outcome:
         detail = failure.detail[:MAX_DETAIL]
         error = JobError(failure.kind, failure.code, detail)
         written = _write(runtime, lambda session: ledger.fail(session, claim, error))
-        _log.warning("job failed", job_id=str(claim.job_id), code=failure.code, detail=detail)
+        _log.warning("job failed", code=failure.code, detail=detail)
         return "failed" if written else "lost"
     return "completed" if done else "lost"
 
@@ -235,6 +238,10 @@ def _prepare(attempt: _Attempt, workdir: Path) -> dict[str, Any]:
         "cache_dir": None if cache is None else str(cache),
         "threads": runtime.threads,
         "device": runtime.settings.device,
+        "log": {
+            "json": runtime.settings.mode == "production",
+            "bound": structlog.contextvars.get_contextvars(),
+        },
     }
 
 

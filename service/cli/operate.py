@@ -12,6 +12,9 @@ from service.cli.output import Output
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on. [EXPUNGE_HOST]")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on. [EXPUNGE_PORT]")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, max=64, help="Server processes. [EXPUNGE_API_PROCESSES]")
+]
 
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
@@ -40,11 +43,11 @@ def up(
     operating.up(Output(as_json=as_json), home=home, host=host, port=port, workers=workers)
 
 
-def serve(host: Host = None, port: Port = None) -> None:
+def serve(host: Host = None, port: Port = None, processes: Processes = None) -> None:
     """Run the HTTP service alone."""
     from service.cli import operating
 
-    operating.serve(host, port)
+    operating.serve(host, port, processes)
 
 
 def worker(

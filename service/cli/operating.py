@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import select
@@ -32,6 +34,10 @@ from service.storage import Storage
 from service.tables import Tenant
 from service.webhooks import Courier
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 ADMIN_KEY_FILE = "admin.key"
 MAX_WORKERS = 4
 DISPATCH_LIMIT = 100
@@ -47,21 +53,39 @@ def migrate() -> None:
         database.migrate()
 
 
-def serve(host: str | None, port: int | None) -> None:
-    """Run the HTTP service until told to stop."""
-    import uvicorn
-
+def serve(host: str | None, port: int | None, processes: int | None = None) -> None:
+    """Run the HTTP service until told to stop, in as many processes as settings or caller say."""
     settings = get_settings()
     configure_logging(settings)
+    count = processes or settings.api_processes
+    with tempfile.TemporaryDirectory(prefix="expunge-metrics-") as folder:
+        if count > 1:
+            os.environ[METRICS_FOLDER] = folder  # before a process imports the metrics
+        _run_server(settings, host, port, count)
+
+
+def _run_server(settings: Settings, host: str | None, port: int | None, processes: int) -> None:
+    import uvicorn
+
     uvicorn.run(
-        "service.main:create_app",
+        "service.cli.operating:served_app",
         factory=True,
+        workers=processes,
         host=host or settings.host,
         port=settings.port if port is None else port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
     )
+
+
+def served_app() -> "FastAPI":
+    """Return the application as a process of its own serves it, with its logs set up."""
+    from service.main import create_app
+
+    settings = get_settings()
+    configure_logging(settings)
+    return create_app(settings)
 
 
 def become_worker(name: str) -> None:

@@ -4,7 +4,7 @@ A worker's child names copies by position; here they become ordinals, and outsid
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.ledger.orders import Caller, CopyCounts, FoundCopy, Page
 from service.ledger.packages import Roles, package_roles
 from service.ledger.planning import requests_of
@@ -39,25 +39,20 @@ KEY = "near_duplicates"
 """Where a job's result holds what was found; positions, so it goes no further than this file."""
 
 
-def equal_files(session: Session, model: Model, ordinals: BitMap) -> tuple[BitMap, BitMap]:
+def equal_files(
+    session: Session, model: Model, ordinals: BitMap, digests: Collection[str]
+) -> tuple[BitMap, BitMap]:
     """Return the training and the hold-out samples whose files equal those of some samples.
 
     Left out: the samples themselves, and what a completed request of this model erased or an open
-    one is about to erase.
+    one is about to erase. `digests`: of the files of `ordinals`.
     """
-    digests: set[str] = set()
-    for part in chunks(list(ordinals)):
-        query = select(Sample.sha256).where(
-            Sample.dataset_id == model.dataset_id, Sample.ordinal.in_(part)
-        )
-        digests.update(session.scalars(query))
-    found = BitMap()
-    for some in chunks(sorted(digests)):
-        wanted = select(Sample.ordinal).where(
-            Sample.dataset_id == model.dataset_id, Sample.sha256.in_(some)
-        )
-        found.update(session.scalars(wanted))
-    found -= ordinals
+    query = select(Sample.ordinal).where(
+        Sample.dataset_id == model.dataset_id, among(session, Sample.sha256, digests)
+    )
+    found = BitMap(session.scalars(query)) - ordinals
+    if not found:
+        return found, found
     known = trained_on(session, model)
     taken = unpack(model.erased) | requested_ordinals(session, model.id)
     return found & training_set(known) - taken, found & unpack(known.holdout_ordinals)
@@ -93,9 +88,11 @@ def copy_counts(session: Session, request: DeletionRequest) -> CopyCounts | None
     row = session.get(RequestCopies, request.id)
     if row is None:
         return None
-    model = session.get_one(Model, request.model_id)
-    holdout = unpack(trained_on(session, model).holdout_ordinals)
     equal, near = unpack(row.byte_equal), unpack(row.near)
+    holdout = BitMap()
+    if equal or near:
+        model = session.get_one(Model, request.model_id)
+        holdout = unpack(trained_on(session, model).holdout_ordinals)
     return CopyCounts(
         byte_equal=len(equal - holdout),
         near=None if row.searched_at is None else len(near - holdout),

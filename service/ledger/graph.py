@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session, aliased
 
 from service.database import now
 from service.ledger.states import move, record
+from service.origins import Origin
 from service.tables import (
     Audit,
+    DeletionRequest,
     Job,
     JobKind,
     JobNeed,
@@ -37,6 +39,7 @@ def add_job(
     needs: Collection[Job] = (),
 ) -> Job:
     """Add a job that waits for its needs; `parameters` are ids and numbers, never sample ids."""
+    origin = _origin(session, owner)
     job = Job(
         id=new_id(),
         tenant_id=owner.tenant_id,
@@ -46,6 +49,8 @@ def add_job(
         kind=kind,
         status=JobStatus.WAITING,
         parameters=parameters,
+        origin=origin.request_id,
+        traceparent=origin.traceparent,
         created_at=now(session),
     )
     session.add(job)
@@ -55,6 +60,20 @@ def add_job(
     session.flush()
     record(session, job, "added", kind=str(kind), needs=len(needs))
     return job
+
+
+def _origin(session: Session, owner: Model | Run | Audit | Qualification) -> Origin:
+    """Return the call behind a run's oldest request, whoever plans its jobs, or the present one."""
+    if not isinstance(owner, Run):
+        return Origin.present()
+    query = (
+        select(DeletionRequest.origin, DeletionRequest.traceparent)
+        .where(DeletionRequest.run_id == owner.id)
+        .order_by(DeletionRequest.received_at, DeletionRequest.id)
+        .limit(1)
+    )
+    found = session.execute(query).first()
+    return Origin(*found) if found else Origin()
 
 
 def queue_job(session: Session, job: Job, delay_s: float = 0) -> None:

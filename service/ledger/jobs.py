@@ -17,6 +17,7 @@ from service.ledger.graph import queue_job
 from service.ledger.log import take_turn
 from service.ledger.orders import Claim, JobError
 from service.ledger.states import move
+from service.origins import Origin
 from service.tables import DeletionRequest, Job, JobKind, JobStatus, RequestStatus
 
 MAX_DOUBLINGS = 6  # of the back-off: five minutes, with the settings as they come
@@ -48,7 +49,8 @@ def claim(session: Session, job_id: uuid.UUID, owner: str, lease_s: float) -> Cl
     job.heartbeat_at, job.started_at = moment, job.started_at or moment
     job.not_before = job.progress = None
     session.flush()
-    return Claim(job.id, str(job.kind), job.attempt)
+    origin = Origin(job.origin, job.traceparent)
+    return Claim(job.id, str(job.kind), job.attempt, job.run_id, origin)
 
 
 def urgent_jobs(session: Session, limit: int = 16) -> list[uuid.UUID]:

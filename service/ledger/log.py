@@ -6,6 +6,7 @@ cannot fork and rows of a tenant are never locked in two orders. SQLite has one 
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +28,9 @@ def take_turn(session: Session, tenant_id: uuid.UUID) -> None:
 
     Read rows after this, not before: what was read earlier may have changed meanwhile.
     """
-    if session.get_bind().dialect.name == "postgresql" and tenant_id not in _ends(session):
+    turns = _turns(session)
+    if tenant_id not in turns and session.get_bind().dialect.name == "postgresql":
+        turns.add(tenant_id)
         key = int.from_bytes(hashlib.sha256(tenant_id.bytes).digest()[:8], "big", signed=True)
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
@@ -87,13 +90,24 @@ def log_position(session: Session, tenant_id: uuid.UUID) -> LogPosition:
 
 def _ends(session: Session) -> dict[uuid.UUID, LogPosition]:
     """Return the ends of the chains that this transaction has written to: nobody else can."""
-    transaction = session.get_nested_transaction() or session.get_transaction()
-    owner, ends = session.info.get("chain_ends", (None, {}))
-    if transaction is None or owner is not transaction:
-        ends = {}
-        session.info["chain_ends"] = (transaction, ends)
-    known: dict[uuid.UUID, LogPosition] = ends
+    known: dict[uuid.UUID, LogPosition] = _of_transaction(session, "chain_ends", dict)
     return known
+
+
+def _turns(session: Session) -> set[uuid.UUID]:
+    """Return the tenants whose turn this transaction has; a rolled back savepoint gives it back."""
+    taken: set[uuid.UUID] = _of_transaction(session, "turns", set)
+    return taken
+
+
+def _of_transaction(session: Session, name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - what make returns
+    """Return what is remembered for as long as the present transaction or savepoint lasts."""
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    owner, kept = session.info.get(name, (None, None))
+    if transaction is None or owner is not transaction:
+        kept = make()
+        session.info[name] = (transaction, kept)
+    return kept
 
 
 def event_hash(event: AuditEvent) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from service.methods import catalog
+from service.origins import NOBODY, Origin
 
 T = TypeVar("T")
 Rung = str | dict[str, Any]
@@ -174,11 +175,13 @@ class FoundCopy(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job; `attempt` is the fencing token."""
+    """The right to work on a job; `attempt` is the fencing token. `origin` is for logs alone."""
 
     job_id: uuid.UUID
     kind: str
     attempt: int
+    run_id: uuid.UUID | None = None
+    origin: Origin = NOBODY
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,11 @@ def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
     if model is None:
         raise NotFound("model")
     take_turn(session, model.tenant_id)
+    if active_run(session, model_id):
+        return None
     session.refresh(model)
     base = find_current(session, model_id)
-    if model.status != ModelStatus.READY or base is None or active_run(session, model_id):
+    if model.status != ModelStatus.READY or base is None:
         return None
     group = _next_group(session, model_id)
     if not group:

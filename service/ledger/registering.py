@@ -153,9 +153,10 @@ def insert_samples(
         if driver is None:
             raise RuntimeError("the session has lost its connection")
         statement = f"COPY samples ({', '.join(SAMPLE_COLUMNS)}) FROM STDIN"
+        own = (str(dataset.id), str(dataset.tenant_id))  # as text once, not once a row
         with driver.cursor().copy(statement) as copy:
-            for row in values:
-                copy.write_row(row)
+            for _, _, *rest in values:
+                copy.write_row((*own, *rest))
         return
     while batch := list(islice(values, BATCH)):
         records = [dict(zip(SAMPLE_COLUMNS, row, strict=True)) for row in batch]

@@ -108,7 +108,9 @@ def request_images(session: Session, caller: Caller, request_id: uuid.UUID) -> l
 def audits_of_request(
     session: Session, request: DeletionRequest
 ) -> Sequence[tuple[Audit, RequestAudit]]:
-    """Return the later audits of a request, oldest first."""
+    """Return the later audits of a request, oldest first; an open request has none."""
+    if request.closed_at is None:
+        return []
     query = (
         select(Audit, RequestAudit)
         .join(RequestAudit, RequestAudit.audit_id == Audit.id)

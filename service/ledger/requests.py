@@ -20,6 +20,7 @@ from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import record
 from service.ledger.subjects import named_by_subject, order_digest, repeats, subject_taken
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
+from service.origins import Origin
 from service.policies import load_policy
 from service.quotas import check_quota
 from service.tables import (
@@ -103,15 +104,16 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     if known := named_by_subject(session, caller, order.subject_request_id):
         raise subject_taken(known)
     _refuse_unqualified(session, order)
-    ordinals = resolve_training_samples(session, model, order.sample_ids)
-    refuse_taken(session, model, ordinals)
-    copies, in_holdout = equal_files(session, model, ordinals)
+    digests: set[str] = set()
+    ordinals = resolve_training_samples(session, model, order.sample_ids, digests)
+    erased = refuse_taken(session, model, ordinals)
+    copies, in_holdout = equal_files(session, model, ordinals, digests)
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals |= included
-    refuse_emptying(session, model, ordinals)
+    refuse_emptying(session, model, ordinals, erased)
     return CheckedOrder(model, order, ordinals, included, copies - included, in_holdout)
 
 
@@ -164,7 +166,7 @@ def new_request(
 ) -> DeletionRequest:
     """Return a row for an order that was checked; nothing is written."""
     policy = load_policy(order.policy)
-    salt, received = new_salt(), now(session)
+    salt, received, origin = new_salt(), now(session), Origin.present()
     asked = min(order.submitted_time or received, received)
     by_policy = policy.name in limits(session).approval_policies
     return DeletionRequest(
@@ -190,4 +192,6 @@ def new_request(
         commitment_salt=salt,
         status=RequestStatus.PENDING,
         created_by=caller.actor,
+        origin=origin.request_id,
+        traceparent=origin.traceparent,
     )

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
 from service.ledger.reading import OPEN, get_dataset, get_model, parse_number
@@ -147,14 +147,16 @@ def training_set(dataset: Dataset | DatasetRevision) -> BitMap:
     return unpack(dataset.train_ordinals)
 
 
-def resolve_training_samples(session: Session, model: Model, sample_ids: Sequence[str]) -> BitMap:
-    """Return the ordinals of training samples given by id.
+def resolve_training_samples(
+    session: Session, model: Model, sample_ids: Sequence[str], digests: set[str] | None = None
+) -> BitMap:
+    """Return the ordinals of training samples given by id; add their files' digests to `digests`.
 
     Raises:
         Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
             errors point at the first offending places, counts are in the extension `count`.
     """
-    found = training_ordinals(session, model.dataset_id, sample_ids)
+    found = training_ordinals(session, model.dataset_id, sample_ids, digests)
     training = training_set(trained_on(session, model))
     later = [i for i, name in enumerate(sample_ids) if found[name] not in training]
     _refuse("not_training_samples", later, "added after the model's revision of the data set")
@@ -162,9 +164,14 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
 
 
 def training_ordinals(
-    session: Session, dataset_id: uuid.UUID, sample_ids: Sequence[str]
+    session: Session,
+    dataset_id: uuid.UUID,
+    sample_ids: Sequence[str],
+    digests: set[str] | None = None,
 ) -> dict[str, int]:
     """Return the ordinal of each training sample of a data set that is given by id.
+
+    The digests of their files are added to `digests`.
 
     Raises:
         Unprocessable: as `resolve_training_samples`.
@@ -174,12 +181,13 @@ def training_ordinals(
     first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
     again = [i for i, name in enumerate(sample_ids) if first[name] != i]
     _refuse("repeated_samples", again, "named more than once")
-    found: dict[str, tuple[int, str]] = {}
-    for chunk in chunks(sample_ids):
-        query = select(Sample.sample_id, Sample.ordinal, Sample.split).where(
-            Sample.dataset_id == dataset_id, Sample.sample_id.in_(chunk)
-        )
-        found |= {name: (ordinal, split) for name, ordinal, split in session.execute(query)}
+    query = select(Sample.sample_id, Sample.ordinal, Sample.split, Sample.sha256).where(
+        Sample.dataset_id == dataset_id, among(session, Sample.sample_id, sample_ids)
+    )
+    rows = session.execute(query).all()
+    found = {name: (ordinal, split) for name, ordinal, split, _ in rows}
+    if digests is not None:
+        digests.update(row.sha256 for row in rows)
     unknown = [i for i, name in enumerate(sample_ids) if name not in found]
     _refuse("unknown_samples", unknown, "not in the data set")
     held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]

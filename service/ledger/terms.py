@@ -65,20 +65,28 @@ def _refuse(code: str, pointer: str, detail: str) -> None:
     raise Unprocessable(code, detail, [{"pointer": pointer, "detail": detail}])
 
 
-def refuse_taken(session: Session, model: Model, ordinals: BitMap) -> None:
-    """Refuse samples that a completed request erased or an open one is about to erase."""
+def refuse_taken(session: Session, model: Model, ordinals: BitMap) -> BitMap:
+    """Refuse samples that a completed request erased or an open one is about to erase; return E."""
+    accepted = erased_ordinals(session, model.dataset_id)
+    if not ordinals & accepted:
+        return accepted  # whatever a request was ever about is in E
     if erased := len(ordinals & unpack(model.erased)):
         detail = f"{erased} of the samples were erased from this model by a completed request."
         raise Conflict("already_erased", detail, count=erased)
     if taken := len(ordinals & requested_ordinals(session, model.id)):
         detail = f"{taken} of the samples are in another open request for this model."
         raise Conflict("already_requested", detail, count=taken)
+    return accepted
 
 
-def refuse_emptying(session: Session, model: Model, ordinals: BitMap) -> BitMap:
-    """Return what would be left to train on; refuse if that is nothing."""
+def refuse_emptying(
+    session: Session, model: Model, ordinals: BitMap, erased: BitMap | None = None
+) -> BitMap:
+    """Return what would be left to train on; refuse if that is nothing. `erased`: E, if known."""
+    if erased is None:
+        erased = erased_ordinals(session, model.dataset_id)
     training = training_set(trained_on(session, model))
-    retain = training - erased_ordinals(session, model.dataset_id) - ordinals
+    retain = training - erased - ordinals
     if not retain:
         _refuse("nothing_left", "/sample_ids", "No training sample would be left.")
     return retain

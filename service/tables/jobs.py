@@ -24,7 +24,8 @@ class Job(Base):
     """One piece of work; the row is the queue, a broker message only a wake-up.
 
     `attempt` is the fencing token: it grows with every claim. `failures` is the retry budget:
-    only transient failures and lost leases use it up.
+    only transient failures and lost leases use it up. `origin`: `X-Request-Id` of the call that the
+    job comes from, and `traceparent` its trace context; for logs alone.
     """
 
     __tablename__ = "jobs"
@@ -47,6 +48,8 @@ class Job(Base):
     progress: Mapped[JsonObject | None]
     result: Mapped[JsonObject | None]
     error: Mapped[JsonObject | None]
+    origin: Mapped[str | None] = mapped_column(String(100))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

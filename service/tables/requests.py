@@ -126,6 +126,8 @@ class DeletionRequest(Base):
     reason_code: Mapped[str | None]
     reason: Mapped[str | None]
     created_by: Mapped[str]
+    origin: Mapped[str | None] = mapped_column(String(100))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     closed_at: Mapped[datetime | None]
 
 

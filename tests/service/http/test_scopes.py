@@ -33,7 +33,8 @@ def url(operation: Operation) -> str:
 
 def test_the_document_names_everything_that_is_served() -> None:
     documented = {(operation.method, operation.path) for operation in OPERATIONS}
-    assert served(create_app(Settings())) == documented | {("GET", "/openapi.json")}
+    for_operators = {("GET", "/openapi.json"), ("GET", "/metrics")}
+    assert served(create_app(Settings())) == documented | for_operators
 
 
 def test_only_what_is_meant_to_be_public_needs_no_key() -> None:
