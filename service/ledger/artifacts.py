@@ -8,10 +8,13 @@ from sqlalchemy.orm import Session
 from service.ledger.log import record_event
 from service.storage import KEY_PATTERN
 from service.tables import (
+    Approval,
     Audit,
     AuditPurpose,
     Dataset,
     ModelVersion,
+    Pool,
+    PoolState,
     Reference,
     ReferenceState,
     Report,
@@ -27,10 +30,15 @@ def named_artifacts(session: Session) -> set[str]:
         # an audit of a request only borrows a version's weights
         select(Audit.weights_uri).where(Audit.purpose == AuditPurpose.EXTERNAL),
         select(Reference.weights_uri).where(Reference.state == ReferenceState.READY),
+        select(Pool.predictions_uri).where(Pool.state == PoolState.READY),
     )
     named = {key for query in queries for key in session.scalars(query) if key is not None}
     for figures in session.scalars(select(Report.figures)):
         named |= {figure["uri"] for figure in figures}
+    # figures of a candidate that waits for approval have no report yet
+    waiting = select(Approval.result["artifacts"]).where(Approval.decision.is_(None))
+    for artifacts in session.scalars(waiting):
+        named |= {artifact["uri"] for artifact in artifacts.values()}
     return {key for key in named if KEY_PATTERN.fullmatch(key)}
 
 
