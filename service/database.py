@@ -32,6 +32,7 @@ class Limits:
     public_holidays: frozenset[date] = frozenset()
     back_off_s: float = 5
     quotas: Mapping[str, int] = field(default_factory=dict)
+    approval_yields_days: float = 5
 
 
 class Database:
@@ -59,6 +60,7 @@ class Database:
             frozenset(settings.public_holidays),
             settings.back_off_s,
             settings.quotas,
+            approval_yields_days=settings.approval_yields_days,
         )
         return cls(settings.database_url, limits)
 

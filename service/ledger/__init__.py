@@ -13,6 +13,7 @@ from service.ledger.calls import (
     begin_call,
     drop_call,
     keep_answer,
+    renew_call,
 )
 from service.ledger.completing import (
     complete,
@@ -249,6 +250,7 @@ __all__ = [
     "release",
     "release_request",
     "renew",
+    "renew_call",
     "repeated_request",
     "report_of_audit",
     "report_of_request",

@@ -98,7 +98,7 @@ class ReportContext:
     `method`: {name, version, hyperparameters, seed, seconds, environment}, null for an audit.
     `ladder`: methods' names, or {method, hyperparameters} where some are not the defaults.
     `start`: {rung, reason}, where the run began, from 0, and why not lower; null for an audit.
-    `passed_over`: a note on each rung without an audited candidate, {rung, method, code, detail}.
+    `passed_over`: a note on each rung without a candidate to promote, {rung, method, code, detail}.
     `tries`: one entry per audited candidate, {rung, method, hyperparameters, look, seconds,
     retrain_ratio, retrain_ratio_with_references, audits: {request id: {verdict, influence}}, at};
     only this request's audits. `audit`: AuditResult JSON; where the audit level is

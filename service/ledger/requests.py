@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
 from service.commitment import merkle_root, new_salt
-from service.database import limits, now
+from service.database import now
 from service.errors import Conflict
+from service.ledger.approvers import needs_approval, refuse_without_approver
 from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.deadlines import REGIMES, due_at
 from service.ledger.log import take_turn
@@ -57,7 +58,7 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
         NotFound: the model.
         Conflict: `quota_exceeded`, `model_rejected`, `already_erased` or `already_requested` for
             this model, `subject_request_exists`, `qualification_missing` where the audit level is
-            `qualified`.
+            `qualified`, `no_approver` where the candidate would wait for nobody.
         Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
             ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
@@ -102,6 +103,8 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     load_policy(order.policy)
     if known := named_by_subject(session, caller, order.subject_request_id):
         raise subject_taken(known)
+    if needs_approval(session, order):
+        refuse_without_approver(session, caller)
     _refuse_unqualified(session, order)
     ordinals = resolve_training_samples(session, model, order.sample_ids)
     refuse_taken(session, model, ordinals)
@@ -166,7 +169,6 @@ def new_request(
     policy = load_policy(order.policy)
     salt, received = new_salt(), now(session)
     asked = min(order.submitted_time or received, received)
-    by_policy = policy.name in limits(session).approval_policies
     return DeletionRequest(
         id=new_id(),
         tenant_id=caller.tenant_id,
@@ -177,7 +179,7 @@ def new_request(
         received_at=received,
         due_at=due_at(asked, order.regulation),
         due_rule=REGIMES[order.regulation].rule,
-        needs_approval=order.approval or by_policy,
+        needs_approval=needs_approval(session, order),
         order_digest=order_digest(salt, order.stated) if order.stated else None,
         num_samples=num_samples,
         policy_name=policy.name,

@@ -56,6 +56,7 @@ _REFUSALS = problem_responses(
     "bad_ladder",
     "no_samples",
     "qualification_missing",
+    "no_approver",
     "no_models",
     "nothing_left",
     "pool_not_usable",

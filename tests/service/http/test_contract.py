@@ -79,6 +79,19 @@ def test_a_write_can_ask_that_nothing_changed_meanwhile(client: TestClient, worl
     assert act(client, request, "cancel", headers=good).json()["status"] == "cancelled"
 
 
+def test_a_run_at_work_makes_no_decision_stale(client: TestClient, world: World) -> None:
+    request = opened(client, world, "s0")
+    url = request["links"]["self"]
+    tag = client.get(url).headers["etag"]
+    world.work("PASS", limit=1)
+    later = client.get(url, headers={"If-None-Match": tag})
+    assert (later.status_code, later.headers["etag"] != tag) == (200, True)
+    done = act(client, request, "cancel", headers={"If-Match": tag})
+    assert done.json()["status"] == "cancelled"
+    again = act(client, request, "cancel", headers={"If-Match": tag})
+    problem(again, 412, "precondition_failed")
+
+
 # pages
 
 
@@ -282,8 +295,22 @@ def test_a_candidate_is_rejected(client: TestClient, world: World, officer: dict
     assert states == ["current", "rejected"]
 
 
+@pytest.mark.usefixtures("officer")
 def test_approving_needs_its_scope(client: TestClient, world: World, make_key: MakeKey) -> None:
     request = opened(client, world, "s0", approval=True)
     headers = {"Authorization": f"Bearer {make_key('requests:write', 'requests:read')}"}
     response = act(client, request, "approve", json={"reason": "other"}, headers=headers)
     assert problem(response, 403, "insufficient_scope")["scope"] == "requests:approve"
+
+
+def test_approval_cannot_be_asked_where_nobody_could_give_it(
+    client: TestClient, world: World, make_key: MakeKey
+) -> None:
+    body = wish(world, "s0", approval=True)
+    for dry in (True, False):
+        problem(client.post(URL, json={**body, "dry_run": dry}), 409, "no_approver")
+    make_key("requests:read")
+    problem(client.post(URL, json=body), 409, "no_approver")
+    assert world.all(DeletionRequest) == []
+    make_key("requests:approve")
+    assert client.post(URL, json=body).status_code == 202

@@ -19,8 +19,15 @@ def test_figures_of_a_candidate_that_waits_for_approval_are_named(world: World) 
     assert key("audit-bars") in named(world)
     with world.database.write() as session:
         officer = Caller(world.caller.tenant_id, "key:officer")
-        terms = {"reason_code": "other", "candidate": None, "publish": world._publish}
-        ledger.decide(session, officer, request_id, "approved", **terms)
+        ledger.decide(
+            session,
+            officer,
+            request_id,
+            "approved",
+            "other",
+            candidate=None,
+            publish=world._publish,
+        )
     [report] = world.all(Report)
     assert {figure["uri"] for figure in report.figures} == {key("audit-bars")} <= named(world)
 
