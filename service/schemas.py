@@ -1,16 +1,16 @@
 """Bodies of requests, and the frame of every answer. Unknown members are refused."""
 
 import uuid
-from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.bounds import MAX_INT, TEXT, JsonMap, Label, Moment
 from service.ladders import MethodName, NamedRung
 
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-SampleId = Annotated[str, Field(min_length=1, max_length=512)]
+SampleId = Annotated[str, Field(min_length=1, max_length=512, pattern=TEXT)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _DATASET_ID = "019a0c4e-6b00-7aaa-9c00-000000000001"
@@ -65,11 +65,13 @@ class DatasetOrder(_Order):
     manifest_uri: str | None = Field(
         default=None,
         max_length=4096,
+        pattern=TEXT,
         description="Path or file:// URL under a data root; absent when the manifest is uploaded.",
     )
     root: str | None = Field(
         default=None,
         max_length=4096,
+        pattern=TEXT,
         description="Folder that uris are relative to; default: the manifest's own. "
         "Required when the manifest is uploaded.",
     )
@@ -105,7 +107,7 @@ class Recipe(_Order):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     shift: int = Field(default=1, ge=0, description="Random shift in pixels.")
     flip: bool = False
-    init: str = Field(default="random", min_length=1, max_length=200)
+    init: str = Field(default="random", min_length=1, max_length=200, pattern=TEXT)
 
 
 class ModelOrder(_Order):
@@ -133,15 +135,18 @@ class ModelOrder(_Order):
     name: Name
     dataset_id: uuid.UUID
     architecture: str = Field(pattern=r"^(expunge|torchvision):[a-z0-9_]{1,100}$")
-    architecture_kwargs: dict[str, Any] = Field(default={}, max_length=50)
+    architecture_kwargs: JsonMap = Field(default={}, max_length=50)
     preprocessing: Preprocessing
     classifier: str | None = Field(
-        default=None, max_length=200, description="Name of the last layer; default: found out."
+        default=None,
+        max_length=200,
+        pattern=TEXT,
+        description="Name of the last layer; default: found out.",
     )
     recipe: Recipe | None = Field(
         default=None, description="Without it nothing can be retrained, nor audited."
     )
-    weights_uri: str | None = Field(default=None, max_length=4096)
+    weights_uri: str | None = Field(default=None, max_length=4096, pattern=TEXT)
     weights_sha256: Digest | None = None
 
 
@@ -177,11 +182,11 @@ class DeletionOrder(_Order):
         default=[], max_length=1000, description="With `dataset_id`: models that are not asked."
     )
     sample_ids: list[SampleId] = Field(default=[])
-    labels: list[int] = Field(default=[], max_length=10_000)
+    labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
-    subject_request_id: str | None = Field(default=None, min_length=1, max_length=200)
+    subject_request_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=TEXT)
     regulation: Literal["gdpr", "uk_gdpr", "ccpa", "other"] = "gdpr"
-    submitted_time: datetime | None = Field(
+    submitted_time: Moment | None = Field(
         default=None, description="When the data subject asked; default: now."
     )
     policy: str = Field(default="standard", max_length=100)
@@ -270,13 +275,13 @@ class AuditOrder(_Order):
         }
     )
     model_id: uuid.UUID
-    base_version: int | None = Field(default=None, ge=1)
+    base_version: int | None = Field(default=None, ge=1, le=MAX_INT)
     sample_ids: list[SampleId] = Field(default=[])
-    labels: list[int] = Field(default=[], max_length=10_000)
+    labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
     label: Name = Field(description="Who made the candidate, and how.")
     policy: str = Field(default="standard", max_length=100)
-    weights_uri: str | None = Field(default=None, max_length=4096)
+    weights_uri: str | None = Field(default=None, max_length=4096, pattern=TEXT)
     weights_sha256: Digest | None = None
 
 

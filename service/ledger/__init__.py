@@ -128,7 +128,7 @@ from service.ledger.request_audits import (
     request_audit_of,
     request_images,
 )
-from service.ledger.requests import open_request, repeated_request
+from service.ledger.requests import known_request, open_request, repeated_request
 from service.ledger.samples import (
     class_counts,
     erased_ordinals,
@@ -220,6 +220,7 @@ __all__ = [
     "hold_request",
     "iso",
     "keep_answer",
+    "known_request",
     "lapses_at",
     "list_audits",
     "list_copies",

@@ -14,11 +14,10 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.database import now
-from service.errors import Unprocessable
 from service.ledger.orders import Caller, CopyCounts, FoundCopy, Page
 from service.ledger.packages import Roles, package_roles
 from service.ledger.planning import requests_of
-from service.ledger.reading import get_request
+from service.ledger.reading import get_request, position_of
 from service.ledger.samples import chunks, erased_ordinals, requested_ordinals
 from service.tables import (
     Audit,
@@ -154,7 +153,7 @@ def list_copies(
     dataset_id = session.get_one(Model, request.model_id).dataset_id
     equal, erased = unpack(row.byte_equal), erased_ordinals(session, dataset_id)
     found = equal | unpack(row.near)
-    start = 0 if cursor is None else found.rank(_ordinal(cursor))
+    start = 0 if cursor is None else found.rank(position_of(cursor))
     part = found[start : start + limit]
     query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.ordinal.in_(part))
     items = [
@@ -206,10 +205,3 @@ def _store(
         row.byte_equal, row.near = pack(equal), pack(found.near - equal)
         row.searched_at = now(session)
     return row
-
-
-def _ordinal(cursor: str) -> int:
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
-        detail = "This is no cursor of this list."
-        raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
-    return int(cursor)

@@ -152,11 +152,16 @@ def page_versions(
     cursor: str | None = None,
     limit: int = 200,
 ) -> Page[ModelVersion]:
-    """Return versions of a model, oldest first; the cursor is the last number seen."""
+    """Return versions of a model, oldest first; the cursor is the last number seen.
+
+    Raises:
+        NotFound: no such model.
+        Unprocessable: `bad_cursor`.
+    """
     get_model(session, caller, model_id)
     query = select(ModelVersion).where(ModelVersion.model_id == model_id)
     if cursor is not None:
-        query = query.where(ModelVersion.number > int(cursor))
+        query = query.where(ModelVersion.number > position_of(cursor))
     rows = session.scalars(query.order_by(ModelVersion.number).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
@@ -239,6 +244,18 @@ def page_of(
     rows = session.scalars(query.order_by(table.id.desc()).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None)
+
+
+def position_of(cursor: str) -> int:
+    """Return the number that a cursor is.
+
+    Raises:
+        Unprocessable: `bad_cursor`: it is none that any row has.
+    """
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
+        detail = "This is no cursor of this list."
+        raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
+    return int(cursor)
 
 
 def _parse_cursor(cursor: str) -> uuid.UUID:

@@ -1,6 +1,7 @@
 """Deletion requests come in here."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from pyroaring import BitMap
 from sqlalchemy.orm import Session
@@ -129,6 +130,14 @@ def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) 
 def repeated_request(
     session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
 ) -> DeletionRequest | None:
+    """Return what `known_request` does, once it is this transaction's turn."""
+    take_turn(session, caller.tenant_id)
+    return known_request(session, caller, subject_request_id, stated)
+
+
+def known_request(
+    session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
+) -> DeletionRequest | None:
     """Return the request that this one repeats word for word, None where there is none.
 
     `stated` is what was asked, as `RequestOrder.stated` was then.
@@ -136,7 +145,6 @@ def repeated_request(
     Raises:
         Conflict: `subject_request_exists`: another request, or a group, has the name.
     """
-    take_turn(session, caller.tenant_id)
     known = named_by_subject(session, caller, subject_request_id)
     if known is None or (isinstance(known, DeletionRequest) and repeats(known, stated)):
         return known
@@ -175,7 +183,7 @@ def new_request(
         model_id=order.model_id,
         subject_request_id=order.subject_request_id,
         regulation=order.regulation,
-        submitted_time=order.submitted_time or received,
+        submitted_time=(order.submitted_time or received).astimezone(UTC),
         received_at=received,
         due_at=due_at(asked, order.regulation),
         due_rule=REGIMES[order.regulation].rule,

@@ -7,6 +7,7 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Depends, Query, Response
 
 from service import conditional, ledger
+from service.bounds import MAX_INT, TEXT
 from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
@@ -138,8 +139,8 @@ def list_samples(
     dataset_id: uuid.UUID,
     caller: Annotated[Caller, scope("datasets:read")],
     parts: PartsDep,
-    label: Annotated[int | None, Query(ge=0)] = None,
-    subject_id: Annotated[str | None, Query(max_length=512)] = None,
+    label: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
+    subject_id: Annotated[str | None, Query(max_length=512, pattern=TEXT)] = None,
     split: Annotated[str | None, Query(pattern="^(train|holdout)$")] = None,
     paging: Annotated[Paging, paging(100, most=1000)],
 ) -> Page[Sample]:
