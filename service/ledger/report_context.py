@@ -57,7 +57,8 @@ class ResidualCopy:
     """Weights that still exist and were made with the forgotten samples or without them.
 
     `contains` says whether the forgotten samples were in their training. `until`: ISO 8601 time
-    by which they are purged, null where only the operator removes them.
+    by which they are purged, null where only the operator removes them, or, where `held`, while
+    a legal hold on the data set keeps them: nobody knows when it ends.
     """
 
     what: Literal["version", "candidate", "reference", "cache", "pool"]
@@ -66,6 +67,7 @@ class ResidualCopy:
     where: str
     contains: bool
     until: str | None
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

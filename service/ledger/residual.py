@@ -1,12 +1,14 @@
 """Which weights and predictions are still kept when a report is signed, where, and until when."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.database import limits, now
+from service.ledger.holds import held_models
 from service.ledger.log import iso
 from service.ledger.pools import pool_copies
 from service.ledger.references import cache_key
@@ -19,6 +21,7 @@ def residual_copies(
 ) -> tuple[ResidualCopy, ...]:
     """List the weights and predictions that are still kept, and until when."""
     until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
+    held = owner.model_id in set(session.scalars(held_models(session, owner.tenant_id)))
     query = (
         select(ModelVersion)
         .where(ModelVersion.model_id == owner.model_id, ModelVersion.state != VersionState.PURGED)
@@ -45,7 +48,12 @@ def residual_copies(
         copies.append(_cache(owner, until))
     if isinstance(owner, Run):
         copies += pool_copies(session, owner)
-    return tuple(copies)
+    return tuple(_suspended(copy) if held else copy for copy in copies)
+
+
+def _suspended(copy: ResidualCopy) -> ResidualCopy:
+    """Promise no date for what a legal hold keeps: all but what workers measured."""
+    return copy if copy.what == "cache" else replace(copy, until=None, held=True)
 
 
 def _cache(owner: Run | Audit, until: str) -> ResidualCopy:

@@ -193,12 +193,18 @@ def _copies(view: View) -> list[Block]:
     return [*made, details(title, _files(title, rest))] if rest else made
 
 
+def _end(copy: Json) -> str:
+    if copy.get("held"):
+        return "a legal hold keeps it"
+    return formats.day(copy["until"]) if copy["until"] else "removed by the operator"
+
+
 def _files(label: str, copies: list[Json]) -> Block:
     rows = [
         [
             cell([strong(copy["name"]), note("candidate") if copy["what"] == "candidate" else ""]),
             cell("yes" if copy["contains"] else "no"),
-            cell(formats.day(copy["until"]) if copy["until"] else "removed by the operator"),
+            cell(_end(copy)),
             cell(code(copy["where"])),
         ]
         for copy in copies
