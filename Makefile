@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 FAULTS ?= 200
+CALLS ?= 10000
 BIN = $(VENV)/bin
 
-.PHONY: chaos demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
+.PHONY: chaos hostile demo test check compose-check format clean bench-ablation bench-audit bench-calibration bench-drift bench-methods bench-throughput bench-tuning
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,6 +56,9 @@ bench-throughput: $(VENV)/.installed  ## images per second of our training loop 
 
 chaos: $(VENV)/.installed  ## kills and pauses on a real installation; fails when anything was lost or doubled
 	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED)
+
+hostile: $(VENV)/.installed  ## made-up and damaged calls to every route; fails on a 5xx or an undocumented answer
+	EXPUNGE_HOSTILE_CALLS=$(CALLS) EXPUNGE_HOSTILE_SEED=$(SEED) $(BIN)/python -m pytest -q -s --timeout=0 tests/service/http/hostile
 
 clean:
 	rm -rf $(VENV) demo .expunge build *.egg-info

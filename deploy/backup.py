@@ -31,7 +31,8 @@ def restore(stack: ComposeStack, folder: Path) -> str:
     """Fill the empty volumes of a fresh stack from a backup, then start everything."""
     stack.compose("up", "--detach", "--wait", "postgres")
     fill = ("pg_restore", "--username", "expunge", "--dbname", "expunge", "--exit-on-error")
-    stack.execute("postgres", *fill, "--no-owner", stdin=(folder / DUMP).read_bytes())
+    plain = ("--no-owner", "--no-privileges")  # the role is made, and given its rights, by `up`
+    stack.execute("postgres", *fill, *plain, stdin=(folder / DUMP).read_bytes())
     unpack = ("tar", "--extract", "--directory", STORAGE)
     content = (folder / ARCHIVE).read_bytes()
     stack.compose("run", "--rm", "--no-deps", "--no-TTY", "api", *unpack, stdin=content)

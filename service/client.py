@@ -6,14 +6,14 @@ closed = client.wait(request["id"])
 statement = client.report(request["id"])
 """
 
-import json as json_text
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any
 
 import httpx2
 
+from service.client_calls import HttpCalls, Json
 from service.client_errors import ExpungeProblem, no_answer, raise_for_problem
 from service.client_waiting import WaitTimeout, sleep_until
 from service.event_stream import Event, parse_events
@@ -24,14 +24,12 @@ ENVELOPE = "application/vnd.in-toto+json"
 STATEMENT = "application/json"
 PAGE = "text/html"
 PDF = "application/pdf"
-Json = dict[str, Any]
 _OPEN = frozenset({"pending", "in_progress", "on_hold"})
 _GROUPS = "deletion-request-groups"
 _COLLECTIONS = {"request": "deletion-requests", "audit": "audits", "group": _GROUPS}
-_READ_TIMEOUT_S = 60.0
 
 
-class ExpungeClient:
+class ExpungeClient(HttpCalls):
     """Talk to one service with one key.
 
     Args:
@@ -39,26 +37,6 @@ class ExpungeClient:
         api_key: ``ex_live_…``.
         transport: Another way to send, for tests.
     """
-
-    def __init__(
-        self, base_url: str, api_key: str, *, transport: httpx2.BaseTransport | None = None
-    ) -> None:
-        self._http = httpx2.Client(
-            base_url=base_url.rstrip("/"),
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=httpx2.Timeout(_READ_TIMEOUT_S, connect=10.0),
-            transport=transport,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def ready(self) -> Json:
         """Return the readiness checks; raise ExpungeProblem when one fails."""
@@ -75,6 +53,11 @@ class ExpungeClient:
         if upload:
             return self._send_file("/v1/datasets", "dataset", order, "manifest", Path(manifest))
         return self._json("POST", "/v1/datasets", {**order, "manifest_uri": str(manifest)})
+
+    def grow(self, dataset_id: str, manifest: str, **fields: object) -> Json:
+        """Add the samples of a manifest on the server to a data set; ``format`` as there."""
+        order = {"manifest_uri": manifest, **fields}
+        return self._json("POST", f"/v1/datasets/{dataset_id}/samples", order)
 
     def samples(self, dataset_id: str, **filters: object) -> Iterator[Json]:
         """Yield samples; filters are ``label``, ``subject_id`` and ``split``."""
@@ -106,6 +89,17 @@ class ExpungeClient:
         """Return a model's versions, oldest first."""
         return list(self._pages(f"/v1/models/{model_id}/versions", {}))
 
+    def attest_deployment(
+        self, model_id: str, version: int, environment: str, deployed_by: str, **fields: object
+    ) -> Json:
+        """Attest that a version serves; ``deployed_at`` where that is not now."""
+        order = {"version": version, "environment": environment, "deployed_by": deployed_by}
+        return self._json("POST", f"/v1/models/{model_id}/deployments", {**order, **fields})
+
+    def deployments(self, **filters: object) -> Iterator[Json]:
+        """Yield deployments, newest first; filters: ``environment``, ``active``, ``stale``."""
+        yield from self._pages("/v1/deployments", filters)
+
     def wait_for_model(self, model_id: str, timeout_s: float = 300) -> Json:
         """Return a model once its weights were checked; see its ``status``."""
         deadline = time.monotonic() + timeout_s
@@ -113,14 +107,15 @@ class ExpungeClient:
             sleep_until(deadline, 0.5)
         return model
 
-    def download_weights(self, model_id: str, number: int, path: Path) -> Path:
-        """Write a version's weights to a file."""
+    def download_weights(
+        self, model_id: str, number: int, path: Path, *, for_audit: bool = False
+    ) -> Path:
+        """Write a version's weights to a file; for an audit also those of an outdated version."""
         url = f"/v1/models/{model_id}/versions/{number}/weights"
-        with self._http.stream("GET", url) as response:
+        with self._http.stream("GET", url, params={"for_audit": for_audit}) as response:
             raise_for_problem(response)
             with path.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
+                file.writelines(response.iter_bytes())
         return path
 
     def open_request(
@@ -258,42 +253,3 @@ class ExpungeClient:
     def verifier(self) -> str:
         """Return the stand-alone verifier's source."""
         return self._request("GET", "/v1/verifier").text
-
-    def _json(self, method: str, url: str, body: Json | None = None) -> Json:
-        return cast("Json", self._request(method, url, json=body).json())
-
-    def _pages(self, url: str, parameters: Mapping[str, object]) -> Iterator[Json]:
-        wanted: dict[str, Any] = {k: v for k, v in parameters.items() if v is not None}
-        while True:
-            page = self._request("GET", url, params=wanted).json()
-            yield from page["items"]
-            if page["next_cursor"] is None:
-                return
-            wanted["cursor"] = page["next_cursor"]
-
-    def _send_file(self, url: str, part: str, order: Json, file_part: str, path: Path) -> Json:
-        with path.open("rb") as file:
-            parts: Any = {
-                part: (None, json_text.dumps(order).encode(), "application/json"),
-                file_part: (path.name, file, "application/octet-stream"),
-            }
-            return cast("Json", self._request("POST", url, files=parts).json())
-
-    def _request(
-        self,
-        method: str,
-        url: str,
-        *,
-        json: Json | None = None,
-        files: Any = None,  # noqa: ANN401 - httpx's own type is private
-        params: dict[str, Any] | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> httpx2.Response:
-        try:
-            response = self._http.request(
-                method, url, json=json, files=files, params=params, headers=headers
-            )
-        except httpx2.TransportError as error:
-            raise no_answer(error) from error
-        raise_for_problem(response)
-        return response

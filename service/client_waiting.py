@@ -1,6 +1,12 @@
 """How the Python client waits for what goes on on the server."""
 
 import time
+from collections.abc import Callable
+
+import httpx2
+
+MAX_WAITS = 5
+MAX_WAIT_S = 60.0
 
 
 class WaitTimeout(TimeoutError):
@@ -17,3 +23,19 @@ def sleep_until(deadline: float, seconds: float) -> None:
     if left <= 0:
         raise WaitTimeout("It did not close in time; it goes on on the server.")
     time.sleep(min(seconds, left))
+
+
+def patiently(send: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Send, and send again as `Retry-After` says while the answer is 429, at most five times.
+
+    A call that was answered so has done nothing. The last answer is returned, whatever it is; one
+    that asks for more than a minute is not waited for.
+    """
+    response = send()
+    for _ in range(MAX_WAITS):
+        wait = response.headers.get("retry-after", "")
+        if response.status_code != 429 or not wait.isdecimal() or int(wait) > MAX_WAIT_S:
+            break
+        time.sleep(int(wait))
+        response = send()
+    return response

@@ -1,4 +1,4 @@
-"""Remove artifacts that no row names: of workers that were fenced out, of uploads that failed.
+"""Remove artifacts that no row names: given up by purging, or of workers that were fenced out.
 
 A worker stores what a job made before the transaction that refers to it, so an artifact without a
 row may be one whose row is on its way. It is removed after nobody has named or touched it for a
@@ -72,20 +72,35 @@ class Collector:
             for stored in ripe
             if stored.path not in named and self._storage.remove_unchanged(stored)
         ]
-        self._record(removed)
+        self._finish({stored.path: stored.size for stored in removed}, present)
         return len(removed)
 
     def _named(self) -> set[str]:
         with self._database.read() as session:
             return ledger.named_artifacts(session)
 
-    def _record(self, removed: list[Stored]) -> None:
-        if not removed:
-            return
-        size = sum(stored.size for stored in removed)
+    def _finish(self, removed: dict[str, int], present: dict[str, Stored]) -> None:
+        """Write down what is gone: of purges the digest, of orphans, which are nobody's, how many.
+
+        What was given up and had been removed already, as by a sweeper that was killed before it
+        could write so, is written down too.
+        """
         with self._database.read() as session:
+            pending = ledger.pending_artifacts(session)
+            named = ledger.named_artifacts(session)
             tenants = session.scalars(select(Tenant.id)).all()
+        gone: dict[str, int | None] = {
+            key: removed.get(key)
+            for key in pending - named
+            if key in removed or (key not in present and not self._storage.exists(key))
+        }
+        orphans = {key: size for key, size in removed.items() if key not in pending}
         for tenant_id in tenants:  # one turn at a time, for two could wait for each other
+            if not gone and not orphans:
+                return
             with self._database.write() as session:
-                ledger.record_collected(session, tenant_id, len(removed), size)
-        _log.info("artifacts collected", count=len(removed), bytes=size)
+                ledger.finish_purges(session, tenant_id, gone)
+                if orphans:
+                    size = sum(orphans.values())
+                    ledger.record_collected(session, tenant_id, len(orphans), size)
+        _log.info("artifacts deleted", purged=len(gone), orphans=len(orphans))

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     back_off_s: float = Field(default=5, gt=0)
     visibility_s: float = Field(default=6 * 3600, gt=0)
     orphan_age_s: float = Field(default=3600, gt=0)
+    checkpoint_interval_s: float = Field(default=3600, gt=0)
+    keep_superseded_days: float = Field(default=30, ge=0)
+    keep_samples_days: float = Field(default=90, ge=0)
     workers: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
     device: str = "auto"

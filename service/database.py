@@ -32,6 +32,9 @@ class Limits:
     public_holidays: frozenset[date] = frozenset()
     back_off_s: float = 5
     quotas: Mapping[str, int] = field(default_factory=dict)
+    orphan_age_s: float = 3600
+    keep_superseded_days: float = 30
+    keep_samples_days: float = 90
     approval_yields_days: float = 5
 
 
@@ -60,6 +63,9 @@ class Database:
             frozenset(settings.public_holidays),
             settings.back_off_s,
             settings.quotas,
+            settings.orphan_age_s,
+            settings.keep_superseded_days,
+            settings.keep_samples_days,
             approval_yields_days=settings.approval_yields_days,
         )
         return cls(settings.database_url, limits)

@@ -17,14 +17,15 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from service import keys
+from service import keys, strict_json
 from service.config import Settings
 from service.database import Database
-from service.errors import InsufficientScope, InvalidCredentials, ServiceError
+from service.erased import Eraser
+from service.errors import InsufficientScope, InvalidCredentials, ServiceError, Unprocessable
 from service.ledger import Caller
 from service.outgoing import Rules
 from service.rates import RateLimiter
-from service.sealing import PepperError, Sealer, load_sealer
+from service.sealing import PepperError, Sealer, load_pepper, load_sealer
 from service.signing import Signer
 from service.storage import Storage
 from service.tokens import FORMAT, parse_token
@@ -63,6 +64,14 @@ class Parts:
         return RateLimiter(self.settings)
 
     @cached_property
+    def eraser(self) -> Eraser | None:
+        """What recognises erased samples; None when the pepper is unusable."""
+        try:
+            return Eraser(load_pepper(self.settings))
+        except PepperError:
+            return None
+
+    @cached_property
     def rules(self) -> Rules:
         """Where URLs that callers give may lead."""
         return Rules.of(self.settings)
@@ -88,6 +97,14 @@ class Parts:
         return caller
 
 
+class StrictRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the body's value; raise json.JSONDecodeError."""
+        return strict_json.loads(await self.body())
+
+
 class GuardedRoute(APIRoute):
     """A route that knows its caller, and the type of the body, before it reads the body."""
 
@@ -103,7 +120,8 @@ class GuardedRoute(APIRoute):
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
             _check_content_type(request, accepts)
-            return await handle(request)
+            _refuse_nul(request)
+            return await handle(StrictRequest(request.scope, request.receive))
 
         return guarded
 
@@ -191,13 +209,17 @@ def _examples(schema: type[BaseModel]) -> dict[str, Any]:
 
 def _validate(schema: type[Order], body: bytes) -> Order:
     try:
-        return schema.model_validate(json.loads(body))
+        return schema.model_validate(strict_json.loads(body))
     except ValidationError as error:
         entries = [{**entry, "loc": ("body", *entry["loc"])} for entry in error.errors()]
         raise RequestValidationError(entries) from None
-    except (ValueError, RecursionError) as error:
-        place = getattr(error, "pos", 0)
-        invalid = {"type": "json_invalid", "loc": ("body", place), "msg": "JSON decode error"}
+    except json.JSONDecodeError as error:
+        invalid = {
+            "type": "json_invalid",
+            "loc": ("body", error.pos),
+            "msg": "JSON decode error",
+            "ctx": {"error": error.msg},
+        }
         raise RequestValidationError([invalid]) from None
 
 
@@ -233,6 +255,16 @@ def _check_content_type(request: Request, accepts: tuple[str, ...]) -> None:
     if accepts and _content_type(request) not in accepts:
         detail = f"Send the body as {' or '.join(accepts)}."
         raise ServiceError(415, "unsupported_media_type", detail)
+
+
+def _refuse_nul(request: Request) -> None:
+    """Refuse a character in the URL that PostgreSQL cannot hold."""
+    if (
+        "\0" in request.url.path
+        or b"%00" in request.scope["query_string"]
+        or "%00" in request.url.path
+    ):
+        raise Unprocessable("invalid_request", "The URL holds a NUL character.")
 
 
 def _content_type(request: Request) -> str:

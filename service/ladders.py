@@ -4,19 +4,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
-from service.bounds import TEXT
-
 MethodName = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="One of Expunge's, or a plug-in's."),
 ]
-Value = (
-    bool
-    | int
-    | Annotated[float, Field(allow_inf_nan=False)]
-    | Annotated[str, Field(pattern=TEXT)]
-    | None
-)
+Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None
 
 
 def _also_a_name(schema: dict[str, Any]) -> None:
@@ -30,7 +22,7 @@ class Rung(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     method: MethodName
-    hyperparameters: dict[Annotated[str, Field(max_length=100, pattern=TEXT)], Value] = Field(
+    hyperparameters: dict[Annotated[str, Field(max_length=100)], Value] = Field(
         default={}, max_length=100
     )
 
@@ -52,7 +44,7 @@ class NamedRung(Rung):
 
 
 class PassedOver(BaseModel):
-    """A rung without a candidate to promote, and why."""
+    """A rung without a candidate to audit, and why."""
 
     rung: int
     method: str

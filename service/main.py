@@ -27,6 +27,8 @@ from service.rates import Rate
 from service.routes import (
     audits,
     datasets,
+    deployments,
+    growth,
     keys,
     log,
     models,
@@ -51,7 +53,9 @@ _log = structlog.get_logger("service.http")
 _ROUTES = (
     public,
     datasets,
+    growth,
     models,
+    deployments,
     qualifications,
     requests,
     request_actions,

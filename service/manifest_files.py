@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-_BATCH_ROWS = 256
+from service.parquet_guard import ParquetRefused, guarded_columns, guarded_metadata, guarded_schema
 
 
 class PathLeavesRoot(ValueError):
@@ -125,33 +125,32 @@ class ParquetImages:
     @cached_property
     def num_rows(self) -> int:
         """Number of rows, from the file's footer."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            return int(pq.read_metadata(self._file).num_rows)
-        except (pa.ArrowException, OSError) as error:
+            return int(guarded_metadata(self._file).num_rows)
+        except ParquetRefused as error:
             raise FileMissing("The Parquet file cannot be read.") from error
 
     @cached_property
     def digests(self) -> list[str]:
         """SHA-256 of every row's bytes, hex; an empty string where a row has none."""
-        return [hashlib.sha256(content).hexdigest() if content else "" for content in self._bytes()]
+        found: list[str] = []
+        known: dict[int, str] = {}
+        for batch in self._batches():
+            known.clear()  # within a batch equal images are one object
+            for content in batch:
+                if id(content) not in known:
+                    known[id(content)] = hashlib.sha256(content).hexdigest() if content else ""
+                found.append(known[id(content)])
+        return found
 
-    def _bytes(self) -> Iterator[bytes | None]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+    def _batches(self) -> Iterator[list[bytes | None]]:
         try:
-            with pq.ParquetFile(self._file) as parquet:
-                column = image_column(parquet.schema_arrow)
-                if column is None:
-                    raise FileMissing("The Parquet file has no image column.")
-                for batch in parquet.iter_batches(_BATCH_ROWS, columns=[column]):
-                    for value in batch.column(0):
-                        content = value.as_py()
-                        yield content.get("bytes") if isinstance(content, dict) else content
-        except (pa.ArrowException, OSError) as error:
+            column = image_column(guarded_schema(self._file))
+            if column is None:
+                raise FileMissing("The Parquet file has no image column.")
+            for [values] in guarded_columns(self._file, [column]):
+                yield values
+        except ParquetRefused as error:
             raise FileMissing("The Parquet file cannot be read.") from error
 
 

@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+from service.errors import Unprocessable
 from service.manifest_files import FileMissing, PathLeavesRoot, Root
 
 SPLITS = {
@@ -19,7 +21,11 @@ SPLITS = {
 
 MAX_SHOWN = 10
 MAX_CLASSES = 100_000
+MAX_ROWS = 10_000_000
+MAX_FAULTS = 100_000
 _MAX_ID_LENGTH = 512
+_MAX_URI_LENGTH = 4096
+_MAX_NAME_LENGTH = 200
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -80,7 +86,9 @@ class RowChecker:
 
     def check(self, rows: Iterable[RawRow]) -> tuple[list[CheckedRow], list[str]]:
         """Return the samples and the class names; read :attr:`faults` before using them."""
-        raw = list(rows)
+        raw = list(islice(rows, MAX_ROWS + 1))
+        if len(raw) > MAX_ROWS:
+            raise too_large()
         names = self._class_names if self._class_names is not None else _names_from(raw)
         numbers = {name: number for number, name in enumerate(names)}
         checked = []
@@ -89,6 +97,8 @@ class RowChecker:
             sample = self._check_row(position, row, numbers, len(names))
             if self.faults.counts.total() == before:
                 checked.append(sample)
+            if self.faults.counts.total() > MAX_FAULTS:
+                break
         return checked, names
 
     def _check_row(
@@ -99,7 +109,13 @@ class RowChecker:
             detail = "The split is train or holdout (or test, val, validation)."
             self.faults.add("bad_split", position, "split", detail)
         uri = str(row.uri or "")
+        if len(uri) > _MAX_URI_LENGTH:
+            self.faults.add("bad_uri", position, "uri", "A uri has at most 4096 characters.")
+            uri = ""
         subject = None if row.subject_id in (None, "") else str(row.subject_id)
+        if subject is not None and not (len(subject) <= _MAX_ID_LENGTH and subject.isprintable()):
+            detail = f"A subject's id has at most {_MAX_ID_LENGTH} printable characters."
+            self.faults.add("bad_subject_id", position, "subject_id", detail)
         return CheckedRow(
             self._sample_id(position, row.sample_id),
             self._label(position, row.label, numbers, num_classes),
@@ -153,13 +169,22 @@ class RowChecker:
         return computed
 
 
+def too_large() -> Unprocessable:
+    """Return the refusal of more rows than a data set may have."""
+    detail = f"A data set has at most {MAX_ROWS} samples."
+    return Unprocessable("manifest_too_large", detail, limit=MAX_ROWS)
+
+
 def _names_from(rows: Sequence[RawRow]) -> list[str]:
     numbers = [_as_int(row.label) for row in rows]
     known = [number for number in numbers if number is not None]
     if len(known) == len(numbers):
         highest = max((number for number in known if number < MAX_CLASSES), default=-1)
         return [str(number) for number in range(highest + 1)]
-    return sorted({row.label for row in rows if isinstance(row.label, str) and row.label})
+    names = {row.label for row in rows if isinstance(row.label, str) and row.label}
+    return sorted(name for name in names if len(name) <= _MAX_NAME_LENGTH and name.isprintable())[
+        :MAX_CLASSES
+    ]
 
 
 def _as_int(value: object) -> int | None:

@@ -14,7 +14,8 @@ from typing import Any
 
 from service.errors import Unprocessable
 from service.manifest_files import FileMissing, PathLeavesRoot, Root, image_column, resolve_uri
-from service.manifest_rows import SPLITS, CheckedRow, RawRow, RowChecker
+from service.manifest_rows import MAX_ROWS, SPLITS, CheckedRow, RawRow, RowChecker, too_large
+from service.parquet_guard import ParquetRefused, guarded_columns, guarded_metadata, guarded_schema
 
 FORMATS = ("parquet", "csv", "image_parquet", "image_folder")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -92,6 +93,7 @@ def read_manifest(
     Raises:
         ManifestRejected: ``manifest_unreadable``, ``manifest_columns_missing``, ``manifest_empty``
             or ``manifest_rows_invalid``, the last with counts by kind and the first places.
+        Unprocessable: ``manifest_too_large``.
     """
     kind = manifest_format or _detect(path)
     declared = list(class_names) if class_names is not None else None
@@ -102,6 +104,7 @@ def read_manifest(
     else:
         files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
         declared = declared or _embedded_class_names(files)
+        _refuse_too_many(files)
         rows = (row for file in files for row in _read_parquet(file, root, kind))
     checker = RowChecker(Root(root), declared)
     samples, names = checker.check(rows)
@@ -116,6 +119,16 @@ def read_manifest(
     if not samples:
         raise ManifestRejected("manifest_empty", "The manifest lists no sample.")
     return Manifest(kind, root, names, samples)
+
+
+def _refuse_too_many(files: Sequence[Path]) -> None:
+    """Look at the footers before a row is read."""
+    try:
+        num_rows = sum(guarded_metadata(file).num_rows for file in files)
+    except ParquetRefused as error:
+        raise ManifestRejected("manifest_unreadable", str(error)) from error
+    if num_rows > MAX_ROWS:
+        raise too_large()
 
 
 def _resolve(uri: str, data_roots: Sequence[Path], pointer: str) -> Path:
@@ -174,9 +187,6 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
 
 
 def _read_parquet(path: Path, root: Path, kind: str) -> Iterator[RawRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = _parquet_schema(path)
     inside = kind == "image_parquet"
     uri = "" if inside else _uri_column(schema.names)
@@ -186,30 +196,27 @@ def _read_parquet(path: Path, root: Path, kind: str) -> Iterator[RawRow]:
     wanted = [c for c in (*_REQUIRED, uri, "sha256", "subject_id") if c in schema.names]
     relative = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     split = SPLITS.get(path.stem.split("-")[0].lower())
+    columns = (*_REQUIRED, uri or "uri", "sha256", "subject_id")
     position = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=wanted):
-                for row in batch.to_pylist():
-                    if inside:
-                        row["uri"] = f"{relative.as_posix()}#{position}"
-                        row.setdefault("sample_id", f"{path.stem}-{position}")
-                        row.setdefault("split", split)
-                    columns = (*_REQUIRED, uri or "uri", "sha256", "subject_id")
-                    yield RawRow(*(row.get(name) for name in columns))
-                    position += 1
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestRejected("manifest_unreadable", "The Parquet file is damaged.") from error
+        for batch in guarded_columns(path, wanted):
+            for values in zip(*batch, strict=True):
+                row = dict(zip(wanted, values, strict=True))
+                if inside:
+                    row["uri"] = f"{relative.as_posix()}#{position}"
+                    row.setdefault("sample_id", f"{path.stem}-{position}")
+                    row.setdefault("split", split)
+                yield RawRow(*(row.get(name) for name in columns))
+                position += 1
+    except ParquetRefused as error:
+        raise ManifestRejected("manifest_unreadable", str(error)) from error
 
 
 def _parquet_schema(path: Path) -> Any:  # noqa: ANN401 - a pyarrow.Schema
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ManifestRejected("manifest_unreadable", "This is no Parquet file.") from error
+        return guarded_schema(path)
+    except ParquetRefused as error:
+        raise ManifestRejected("manifest_unreadable", str(error)) from error
 
 
 def _embedded_class_names(files: Sequence[Path]) -> list[str] | None:
@@ -219,7 +226,7 @@ def _embedded_class_names(files: Sequence[Path]) -> list[str] | None:
         try:
             features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
             return [str(name) for name in features["label"]["names"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return None
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.growth_orders import GrowthOrder
 from service.opendsr_orders import OpendsrOrder
 from service.problems import problem_responses
 from service.routes import webhooks
@@ -28,7 +29,7 @@ _TAGS = [
     {"name": "keys", "description": "Who may call, and what they may do."},
     {"name": "public", "description": "Needs no key: health, public keys, the verifier."},
 ]
-_SCHEMAS = (Problem, DatasetOrder, ModelOrder, AuditOrder, OpendsrOrder)
+_SCHEMAS = (Problem, DatasetOrder, GrowthOrder, ModelOrder, AuditOrder, OpendsrOrder)
 
 
 def install_openapi(app: FastAPI) -> None:

@@ -1,12 +1,13 @@
 """What a controller may ask by OpenDSR, and how it becomes an order for the ledger."""
 
+import json
 import uuid
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 
-from service import ledger
+from service import ledger, strict_json
 from service.bounds import AwareMoment
 from service.config import Settings
 from service.errors import ServiceError
@@ -83,8 +84,11 @@ def read_order(body: bytes, domain: str) -> tuple[OpendsrOrder, Extension]:
         ServiceError: 400, `opendsr_invalid` or `opendsr_unsupported`.
     """
     try:
-        order = OpendsrOrder.model_validate_json(body)
+        order = OpendsrOrder.model_validate(strict_json.loads(body))
         own = order.extension(domain)
+    except json.JSONDecodeError as error:
+        words = f"The body is no JSON: {error.msg}, at character {error.pos}."
+        raise ServiceError(400, "opendsr_invalid", words) from None
     except ValidationError as error:
         errors = [
             {"pointer": "".join(f"/{part}" for part in entry["loc"]), "detail": entry["msg"]}

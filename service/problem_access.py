@@ -23,4 +23,9 @@ ACCESS: dict[str, Problem] = {
     "unknown_role": Problem(
         422, "There is no such role", "Use `auditor`, `approver`, `operator` or `admin`."
     ),
+    "database_unavailable": Problem(
+        503,
+        "The database does not answer",
+        "Send the request again after `Retry-After` seconds, with the same `Idempotency-Key`.",
+    ),
 }

@@ -2,6 +2,7 @@
 
 from service.problem_access import ACCESS
 from service.problem_contract import CONTRACT
+from service.problem_purge import PURGE
 from service.problem_words import REQUEST_AUDITS, WEBHOOKS, Problem
 
 _SEE_POINTERS = "Correct the places that `errors` points at and send the request again."
@@ -30,11 +31,6 @@ CATALOG: dict[str, Problem] = {
     ),
     "cancelled_by_caller": Problem(
         None, "The caller withdrew it", "Open another request if the samples must still go."
-    ),
-    "database_unavailable": Problem(
-        503,
-        "The database does not answer",
-        "Send the request again after `Retry-After` seconds, with the same `Idempotency-Key`.",
     ),
     "image_missing": Problem(
         None, "An image is missing", "Restore the file, or register the data set anew."
@@ -181,6 +177,9 @@ CATALOG: dict[str, Problem] = {
     "manifest_rows_invalid": Problem(
         422, "Rows of the manifest are faulty", "`counts` says how many by kind. " + _SEE_POINTERS
     ),
+    "manifest_too_large": Problem(
+        422, "The manifest lists too many samples", "Split the data set at `limit` samples."
+    ),
     "manifest_unreadable": Problem(
         422, "The manifest cannot be read", "Write it as Parquet or as CSV in UTF-8 with a header."
     ),
@@ -205,7 +204,12 @@ CATALOG: dict[str, Problem] = {
     "not_found": Problem(
         404, "There is no such thing", "Check the id; ids of other tenants are not found either."
     ),
-    "not_json": Problem(400, "The body is no JSON", "Send one JSON document in UTF-8."),
+    "not_json": Problem(
+        400,
+        "The body is no JSON",
+        "Send one JSON document in UTF-8: finite numbers of at most 64 bits, no name twice in an "
+        "object, no NUL character.",
+    ),
     "not_training_samples": Problem(
         422,
         "Samples were never trained on",
@@ -269,6 +273,7 @@ CATALOG: dict[str, Problem] = {
     **ACCESS,
     **REQUEST_AUDITS,
     **CONTRACT,
+    **PURGE,
     **WEBHOOKS,
 }
 

@@ -22,6 +22,33 @@ CONTRACT: dict[str, Problem] = {
     "no_models": Problem(
         422, "The data set has no model", "Register its models first, then ask them to forget."
     ),
+    "erased_samples": Problem(
+        409,
+        "Samples were erased and can't come back",
+        "Leave out the rows that `errors` points at, and all others with the same files; `count`"
+        " tells how many there are, and `by_id` and `by_file`, where given, what was equal.",
+    ),
+    "samples_exist": Problem(
+        409, "The data set has samples already", "Name the new samples alone."
+    ),
+    "unknown_revision": Problem(
+        422, "There is no such revision", "Use one of GET /v1/datasets/{id}/revisions."
+    ),
+    "already_ended": Problem(409, "The deployment has ended", "Nothing is left to do."),
+    "deployed_in_future": Problem(
+        422, "The time lies ahead", "Attest a deployment once the version serves."
+    ),
+    "version_holds_erased_data": Problem(
+        409,
+        "The version holds erased data",
+        "Deploy `current_version`, or wait for the next; a version that holds what was erased"
+        " `since` then must not serve again.",
+    ),
+    "version_not_promoted": Problem(
+        409,
+        "The version never was current",
+        "Only versions that were promoted may serve; see GET /v1/models/{id}/versions.",
+    ),
     "precondition_failed": Problem(
         412, "The resource has changed", "Read it again and decide anew; send its present ETag."
     ),

@@ -73,13 +73,20 @@ def problem_response(
     return JSONResponse(document, status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI responses for these codes and those that any call can meet."""
+def problem_responses(
+    *codes: str, told_as: Mapping[int, int] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI responses for these codes and those that any call can meet.
+
+    Args:
+        codes: Keys of the catalogue.
+        told_as: Statuses that the route translates, with what it makes of them.
+    """
     by_status: dict[int, list[str]] = {}
     for code in sorted({*codes, "internal_error", "database_unavailable"}):
         status = CATALOG[code].status
         if status is not None:
-            by_status.setdefault(status, []).append(code)
+            by_status.setdefault((told_as or {}).get(status, status), []).append(code)
     return {status: _openapi_response(status, found) for status, found in by_status.items()}
 
 
@@ -134,8 +141,9 @@ def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
     found = error.errors()
     if any(entry["type"] == "json_invalid" for entry in found):
-        place = f"at character {found[0]['loc'][-1]}"
-        return problem_response(request, 400, "not_json", f"The body is no JSON {place}.")
+        cause = found[0].get("ctx", {}).get("error", "it cannot be read")
+        detail = f"The body is no JSON: {cause}, at character {found[0]['loc'][-1]}."
+        return problem_response(request, 400, "not_json", detail)
     errors = [{"pointer": _pointer(entry["loc"]), "detail": entry["msg"]} for entry in found[:20]]
     detail = f"{len(found)} {'value does' if len(found) == 1 else 'values do'} not fit the schema."
     return problem_response(request, 422, "invalid_request", detail, errors=errors)

@@ -134,7 +134,8 @@ def weights_of(predicate: Mapping[str, Any]) -> dict[str, Any]:
 
     def place(facts: Mapping[str, Any]) -> dict[str, Any]:
         number = facts["number"]
-        path = None if number is None else f"/v1/models/{model}/versions/{number}/weights"
+        url = f"/v1/models/{model}/versions/{number}/weights?for_audit=true"
+        path = None if number is None else url
         return {"number": number, "sha256": facts["sha256"], "path": path}
 
     return {

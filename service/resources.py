@@ -1,12 +1,16 @@
 """Bodies of responses: what a caller sees of a row."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from service import ledger, tables
+from service.deployment_resources import Deployment
+from service.ledger.deployments import Placed
+from service.ledger.holding import Held
 from service.request_audit_resources import Comparison, Purpose
 
 _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
@@ -17,7 +21,7 @@ _MODEL_STATUS: dict[str, Literal["registering", "ready", "failed"]] = {
 
 
 class Dataset(BaseModel):
-    """A registered data set."""
+    """A registered data set in its newest revision."""
 
     id: uuid.UUID
     name: str
@@ -27,10 +31,30 @@ class Dataset(BaseModel):
     fingerprint: str
     num_train: int
     num_holdout: int
+    revision: int
     created_at: datetime
 
     @classmethod
     def of(cls, row: tables.Dataset) -> Self:
+        """Return what a caller sees of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class DatasetRevision(BaseModel):
+    """A data set as it was from `created_at` on; `manifest_uri` lists what was added with it."""
+
+    dataset_id: uuid.UUID
+    number: int
+    manifest_uri: str
+    format: str
+    fingerprint: str
+    num_train: int
+    num_holdout: int
+    created_by: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: tables.DatasetRevision) -> Self:
         """Return what a caller sees of a row."""
         return cls(**{name: getattr(row, name) for name in cls.model_fields})
 
@@ -54,12 +78,27 @@ class Sample(BaseModel):
         return cls(class_name=class_names[row.label], **values)
 
 
+class ModelFacts(NamedTuple):
+    """What lies outside a model's own row."""
+
+    current: int | None
+    reason_code: str | None
+    suspect: int
+    serving: Sequence[Placed]
+
+
 class Model(BaseModel):
     """A registered classifier; `reason_code` and `reason` say why it failed."""
 
     id: uuid.UUID
     name: str
     dataset_id: uuid.UUID
+    dataset_revision: int
+    trained_on_erased: bool | None
+    suspect_samples: int = Field(
+        description="Erased samples that its current version was trained on, or may have been: "
+        "accepted for erasure before it was registered, and not erased from it since."
+    )
     architecture: str
     architecture_kwargs: dict[str, Any]
     preprocessing: dict[str, Any]
@@ -69,15 +108,31 @@ class Model(BaseModel):
     reason_code: str | None
     reason: str | None
     current_version: int | None
+    deployments: list[Deployment] = Field(
+        description="Where versions serve now, as attested; `stale_since` tells of erased data."
+    )
     created_at: datetime
 
     @classmethod
-    def of(cls, row: tables.Model, current: int | None, reason_code: str | None) -> Self:
+    def of(cls, row: tables.Model, facts: ModelFacts) -> Self:
         """Return what a caller sees of a row."""
-        own = set(cls.model_fields) - {"status", "reason_code", "current_version"}
+        own = set(cls.model_fields) - _OF_MODEL
         values = {name: getattr(row, name) for name in own}
         status = _MODEL_STATUS[row.status]
-        return cls(status=status, current_version=current, reason_code=reason_code, **values)
+        return cls(
+            status=status,
+            current_version=facts.current,
+            reason_code=facts.reason_code,
+            suspect_samples=facts.suspect,
+            deployments=[Deployment.of(one) for one in facts.serving],
+            **values,
+        )
+
+
+_OF_MODEL = {"status", "reason_code", "current_version", "suspect_samples", "deployments"}
+
+
+_OF_VERSION = {"sha256", "weights_url", "erased_samples", "holds_erased_since"}
 
 
 class ModelVersion(BaseModel):
@@ -93,16 +148,26 @@ class ModelVersion(BaseModel):
     promoted_at: datetime | None
     superseded_at: datetime | None
     purged_at: datetime | None
+    erased_samples: int = Field(description="Samples that were erased and it holds.")
+    holds_erased_since: datetime | None = Field(
+        description="When the first of them had to be gone: from then on it may not be deployed."
+    )
     weights_url: str | None
 
     @classmethod
-    def of(cls, row: tables.ModelVersion) -> Self:
+    def of(cls, row: tables.ModelVersion, held: Held) -> Self:
         """Return what a caller sees of a row."""
-        own = set(cls.model_fields) - {"sha256", "weights_url"}
+        own = set(cls.model_fields) - _OF_VERSION
         values = {name: getattr(row, name) for name in own}
         url = f"/v1/models/{row.model_id}/versions/{row.number}/weights"
         kept = None if row.purged_at is not None else url
-        return cls(sha256=row.weights_sha256, weights_url=kept, **values)
+        return cls(
+            sha256=row.weights_sha256,
+            weights_url=kept,
+            erased_samples=held.samples,
+            holds_erased_since=held.since,
+            **values,
+        )
 
 
 class Progress(BaseModel):

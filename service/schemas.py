@@ -1,16 +1,17 @@
 """Bodies of requests, and the frame of every answer. Unknown members are refused."""
 
 import uuid
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.bounds import MAX_INT, TEXT, JsonMap, Label, Moment
+from service.bounds import Moment
 from service.ladders import MethodName, NamedRung
 
 Item = TypeVar("Item")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-SampleId = Annotated[str, Field(min_length=1, max_length=512, pattern=TEXT)]
+Label = Annotated[int, Field(ge=0, lt=2**31)]
+SampleId = Annotated[str, Field(min_length=1, max_length=512)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _DATASET_ID = "019a0c4e-6b00-7aaa-9c00-000000000001"
@@ -65,13 +66,11 @@ class DatasetOrder(_Order):
     manifest_uri: str | None = Field(
         default=None,
         max_length=4096,
-        pattern=TEXT,
         description="Path or file:// URL under a data root; absent when the manifest is uploaded.",
     )
     root: str | None = Field(
         default=None,
         max_length=4096,
-        pattern=TEXT,
         description="Folder that uris are relative to; default: the manifest's own. "
         "Required when the manifest is uploaded.",
     )
@@ -98,16 +97,16 @@ class Recipe(_Order):
     """How the model was trained, so that its like can be trained again (SGD, one cycle)."""
 
     epochs: int = Field(default=25, ge=1, le=10_000)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
     peak_lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float = Field(default=5.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    shift: int = Field(default=1, ge=0, description="Random shift in pixels.")
+    shift: int = Field(default=1, ge=0, le=4096, description="Random shift in pixels.")
     flip: bool = False
-    init: str = Field(default="random", min_length=1, max_length=200, pattern=TEXT)
+    init: str = Field(default="random", min_length=1, max_length=200)
 
 
 class ModelOrder(_Order):
@@ -135,18 +134,23 @@ class ModelOrder(_Order):
     name: Name
     dataset_id: uuid.UUID
     architecture: str = Field(pattern=r"^(expunge|torchvision):[a-z0-9_]{1,100}$")
-    architecture_kwargs: JsonMap = Field(default={}, max_length=50)
+    architecture_kwargs: dict[str, Any] = Field(default={}, max_length=50)
     preprocessing: Preprocessing
     classifier: str | None = Field(
-        default=None,
-        max_length=200,
-        pattern=TEXT,
-        description="Name of the last layer; default: found out.",
+        default=None, max_length=200, description="Name of the last layer; default: found out."
     )
     recipe: Recipe | None = Field(
         default=None, description="Without it nothing can be retrained, nor audited."
     )
-    weights_uri: str | None = Field(default=None, max_length=4096, pattern=TEXT)
+    dataset_revision: int | None = Field(
+        default=None, ge=1, lt=2**31, description="What it was trained on; default: the newest."
+    )
+    trained_on_erased: bool | None = Field(
+        default=None,
+        description="Whether its training saw samples that were accepted for erasure. Unless this "
+        "is `false`, the model is flagged in `suspect_samples`.",
+    )
+    weights_uri: str | None = Field(default=None, max_length=4096)
     weights_sha256: Digest | None = None
 
 
@@ -184,7 +188,7 @@ class DeletionOrder(_Order):
     sample_ids: list[SampleId] = Field(default=[])
     labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
-    subject_request_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=TEXT)
+    subject_request_id: str | None = Field(default=None, min_length=1, max_length=200)
     regulation: Literal["gdpr", "uk_gdpr", "ccpa", "other"] = "gdpr"
     submitted_time: Moment | None = Field(
         default=None, description="When the data subject asked; default: now."
@@ -275,13 +279,13 @@ class AuditOrder(_Order):
         }
     )
     model_id: uuid.UUID
-    base_version: int | None = Field(default=None, ge=1, le=MAX_INT)
+    base_version: int | None = Field(default=None, ge=1, lt=2**31)
     sample_ids: list[SampleId] = Field(default=[])
     labels: list[Label] = Field(default=[], max_length=10_000)
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
     label: Name = Field(description="Who made the candidate, and how.")
     policy: str = Field(default="standard", max_length=100)
-    weights_uri: str | None = Field(default=None, max_length=4096, pattern=TEXT)
+    weights_uri: str | None = Field(default=None, max_length=4096)
     weights_sha256: Digest | None = None
 
 

@@ -38,8 +38,7 @@ class Sealer:
     """
 
     def __init__(self, pepper: bytes, purpose: str) -> None:
-        derived = HKDF(SHA256(), length=32, salt=None, info=f"expunge {purpose} v1".encode())
-        self._cipher = AESGCM(derived.derive(pepper))
+        self._cipher = AESGCM(derive_key(pepper, purpose))
 
     def seal(self, secret: bytes, owner: bytes) -> bytes:
         """Return the secret so that only this owner's row opens it."""
@@ -57,11 +56,22 @@ class Sealer:
             raise SealBroken from None
 
 
+def derive_key(pepper: bytes, purpose: str) -> bytes:
+    """Return 32 bytes that follow from the pepper; those of other purposes tell nothing of them."""
+    info = f"expunge {purpose} v1".encode()
+    return HKDF(SHA256(), length=32, salt=None, info=info).derive(pepper)
+
+
 def load_sealer(settings: Settings, purpose: str) -> Sealer:
-    """Return the sealer of a purpose; the embedded mode makes the pepper when there is none.
+    """Return the sealer of a purpose; raise PepperError like `load_pepper`."""
+    return Sealer(load_pepper(settings), purpose)
+
+
+def load_pepper(settings: Settings) -> bytes:
+    """Return the pepper; the embedded mode makes it when there is none.
 
     Raises:
-        PepperError: The pepper cannot be used, or is missing in production.
+        PepperError: It cannot be used, or is missing in production.
     """
     path = settings.pepper_file
     if settings.mode == "embedded" and not path.exists():
@@ -74,7 +84,7 @@ def load_sealer(settings: Settings, purpose: str) -> Sealer:
         raise PepperError(f"{path} is open to others; run: chmod 600 {path}")
     if len(pepper) < PEPPER_BYTES:
         raise PepperError(f"{path} holds {len(pepper)} bytes, {PEPPER_BYTES} are needed.")
-    return Sealer(pepper, purpose)
+    return pepper
 
 
 def _make_pepper(path: Path) -> None:

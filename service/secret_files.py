@@ -5,7 +5,8 @@
 | `signing.pem` | the Ed25519 key that signs reports | Expunge's user alone |
 | `signing.jwks.json` | the public keys, retired ones too | anybody who can enter the folder |
 | `pepper` | 32 random bytes | Expunge's user alone |
-| `postgres_password` | the database's password | the same: two users need it |
+| `postgres_password` | the password of the database's owner | the same: two users need it |
+| `app_password` | the password of the role that API, worker and sweep connect as | the same |
 """
 
 import os
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from service.signing import load_signer, published_keys_file, rotate
 
-SIGNING_KEY, PEPPER, POSTGRES_PASSWORD = "signing.pem", "pepper", "postgres_password"
+SIGNING_KEY, PEPPER = "signing.pem", "pepper"
+POSTGRES_PASSWORD, APP_PASSWORD = "postgres_password", "app_password"
 PUBLIC_MODE, PRIVATE_MODE, FOLDER_MODE = 0o444, 0o400, 0o700
 _PEPPER_BYTES = 32
 
@@ -71,6 +73,7 @@ def _set_access(folder: Path, owner: Owner | None) -> None:
         folder / PEPPER: PRIVATE_MODE,
         published_keys_file(key): PUBLIC_MODE,
         folder / POSTGRES_PASSWORD: PUBLIC_MODE,
+        folder / APP_PASSWORD: PUBLIC_MODE,
     }
     for path, mode in modes.items():
         if path.exists():
@@ -82,4 +85,5 @@ def _set_access(folder: Path, owner: Owner | None) -> None:
 _MAKERS: dict[str, Callable[[], bytes]] = {
     PEPPER: lambda: secrets.token_bytes(_PEPPER_BYTES),
     POSTGRES_PASSWORD: lambda: secrets.token_hex(24).encode(),
+    APP_PASSWORD: lambda: secrets.token_hex(24).encode(),
 }

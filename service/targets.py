@@ -16,8 +16,12 @@ def chosen_sample_ids(
     model_id: uuid.UUID,
     order: DeletionOrder | AuditOrder,
     limit: int,
+    *,
+    requested_too: bool = False,
 ) -> list[str]:
     """Return the ids as they were given, then those that labels and subjects add.
+
+    These leave out what an open request is about to erase, unless ``requested_too``.
 
     Raises:
         NotFound: The model.
@@ -28,7 +32,12 @@ def chosen_sample_ids(
     if order.labels or order.subject_ids:
         known = set(chosen)
         found = ledger.find_sample_ids(
-            session, caller, model_id, labels=order.labels, subject_ids=order.subject_ids
+            session,
+            caller,
+            model_id,
+            labels=order.labels,
+            subject_ids=order.subject_ids,
+            requested_too=requested_too,
         )
         chosen += [sample_id for sample_id in found if sample_id not in known]
         _refuse_beyond(limit, len(chosen))

@@ -9,10 +9,12 @@ from typing import BinaryIO, NamedTuple
 
 from service.errors import Unprocessable
 from service.manifest_files import FileMissing, PathLeavesRoot, resolve_uri
+from service.manifests import Manifest, read_manifest
 from service.storage import Storage, digest_of
 from service.weights_header import check_weights_file
 
 WEIGHTS_TYPE = "application/vnd.safetensors"
+_MANIFEST_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}
 
 
 class StoredWeights(NamedTuple):
@@ -50,6 +52,30 @@ def store_weights(
         with spooled(file) as path:
             return _store(storage, path, sha256)
     return _store(storage, _locate(str(uri), data_roots), sha256)
+
+
+def stored_manifest(
+    storage: Storage,
+    file: BinaryIO,
+    root: Path,
+    manifest_format: str | None,
+    class_names: Sequence[str] | None,
+) -> tuple[Manifest, str]:
+    """Read an uploaded manifest and keep a copy of it; return it with the copy's key.
+
+    Raises:
+        ManifestRejected: as `read_manifest`.
+    """
+    with spooled(file) as path:
+        kind = manifest_format or _sniff(path)
+        manifest = read_manifest(path, root, kind, class_names)
+        key = storage.put_file(path, _MANIFEST_TYPES.get(kind, "application/octet-stream"))
+    return manifest, key
+
+
+def _sniff(path: Path) -> str:
+    with path.open("rb") as file:
+        return "parquet" if file.read(4) == b"PAR1" else "csv"
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from service.errors import Unprocessable
 
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 16 << 20
+MAX_DIMENSIONS = 64
 _POINTER = "/weights"
 _MAGIC = {
     b"\x80": "a pickle",
@@ -140,6 +141,8 @@ def _span(entry: object) -> tuple[int, int, int]:
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise _not_safetensors("A tensor's shape or offsets are no counts.")
     bits = _BITS.get(dtype, 8 * _BYTES.get(dtype, 0)) if isinstance(dtype, str) else 0
+    if len(shape) > MAX_DIMENSIONS or max(numbers, default=0) >= 2**63:
+        raise _not_safetensors("A tensor's shape or offsets are beyond any file.")
     count = math.prod(shape)
     if bits == 0 or (end - begin) * 8 != count * bits:
         raise _not_safetensors("A tensor's offsets do not fit its dtype and shape.")

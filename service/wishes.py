@@ -30,13 +30,18 @@ def request_wish(
 ) -> RequestOrder:
     """Return the order for one model, its samples by id.
 
+    A member of a group names what an open request is about to erase too, and is refused: if that
+    one were withdrawn, the group would be completed while the model still holds the samples.
+
     Raises:
         ServiceError: what `chosen_sample_ids` raises.
     """
     most = parts.settings.max_sample_ids
     return RequestOrder(
         model_id=model_id,
-        sample_ids=chosen_sample_ids(session, caller, model_id, order, most),
+        sample_ids=chosen_sample_ids(
+            session, caller, model_id, order, most, requested_too=order.dataset_id is not None
+        ),
         subject_request_id=order.subject_request_id,
         regulation=order.regulation,
         submitted_time=order.submitted_time,

@@ -53,6 +53,32 @@ def test_each_step_can_be_undone_on_its_own(database: Database) -> None:
     assert database.is_current()
 
 
+def test_data_sets_of_the_release_before_get_their_first_revision(database: Database) -> None:
+    _alembic(database, "downgrade", "202611250700")
+    facts = {"t": uuid4().hex, "d": uuid4().hex, "f": "0" * 64, "now": "2026-11-20 00:00:00+00:00"}
+    with database.write() as session:
+        session.execute(
+            text("INSERT INTO tenants (id, name, created_at) VALUES (:t, 'x', :now)"), facts
+        )
+        session.execute(
+            text(
+                "INSERT INTO datasets (id, tenant_id, name, manifest_uri, format, root,"
+                " class_names, fingerprint, num_train, num_holdout, train_ordinals,"
+                " holdout_ordinals, created_at)"
+                " VALUES (:d, :t, 'd', 'm', 'csv', '/', '[]', :f, 2, 1, :bits, :bits, :now)"
+            ),
+            {**facts, "bits": b"bits"},
+        )
+    database.migrate()
+    with database.write() as session:
+        (row,) = session.execute(text("SELECT * FROM dataset_revisions"))
+        assert (row.number, row.fingerprint, row.num_train) == (1, "0" * 64, 2)
+        assert bytes(row.train_ordinals) == b"bits"
+        session.execute(text("UPDATE datasets SET revision = 2"))
+    with pytest.raises(RuntimeError, match="1 data sets have grown"):
+        _alembic(database, "downgrade", "202611250700")
+
+
 def test_processes_that_migrate_at_once_take_turns(postgres_url: str) -> None:
     name = f"turns_{uuid4().hex}"
     with closing(Database(postgres_url)) as server, server.engine.connect() as connection:

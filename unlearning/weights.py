@@ -126,7 +126,14 @@ def _parse_header(header: bytes) -> tuple[dict[str, _Entry], dict[str, object]]:
             )
             for name, entry in parsed.items()
         }
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise WeightsRejected(
             "weights_not_safetensors", "the file's safetensors header cannot be read"
         ) from error

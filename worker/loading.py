@@ -12,17 +12,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
 from service.manifest_files import image_column
+from service.parquet_guard import ParquetRefused, guarded_chunks, guarded_schema
 from unlearning.data import Images, StreamedImages, TensorImages
 from worker.errors import UsageFailure
 from worker.memory import stays_resident
@@ -108,6 +109,13 @@ class ImageReader:
             raise _Rejected("image_digest_mismatch")
         return decode(content, self._preprocessing)
 
+    def holds(self, uri: str, sha256: str) -> bool:
+        """Say whether the file is there, unchanged."""
+        try:
+            return hashlib.sha256(self._content(uri)).hexdigest() == sha256.lower()
+        except _Rejected:
+            return False
+
     def _content(self, uri: str) -> bytes:
         name, mark, row = uri.rpartition("#")
         if mark and row.isascii() and row.isdigit() and name.lower().endswith(".parquet"):
@@ -150,11 +158,11 @@ class ImageReader:
 def _read_column(path: Path) -> pa.ChunkedArray:
     """Return the image column of a Parquet file, still encoded."""
     try:
-        name = image_column(pq.read_schema(path))
+        name = image_column(guarded_schema(path))
         if name is None:
             raise _Rejected("image_missing")
-        return pq.read_table(path, columns=[name], memory_map=True).column(0)
-    except (OSError, pa.ArrowException) as error:
+        return guarded_chunks(path, name)
+    except (OSError, ParquetRefused) as error:
         raise _Rejected("image_missing") from error
 
 
@@ -216,6 +224,12 @@ class Samples:
             roles=columns["role"],
             groups=columns["group"],
         )
+
+    def only(self, kept: Sequence[bool]) -> "Samples":
+        """Return the rows that are to be kept, in their order."""
+        names = ("positions", "uris", "digests", "roles", "groups")
+        columns = {name: list(compress(getattr(self, name), kept)) for name in names}
+        return Samples(labels=self.labels[torch.tensor(kept, dtype=torch.bool)], **columns)
 
     def rows(self, *roles: str) -> Tensor:
         """Return the row numbers (int64) of all samples in any of these roles, in file order."""

@@ -8,7 +8,19 @@ import sys
 
 import typer
 
-from service.cli import actions, audits, doctor, keys, operate, requests, secrets
+from service.cli import (
+    actions,
+    audits,
+    db,
+    deployments,
+    doctor,
+    growth,
+    keys,
+    log,
+    operate,
+    requests,
+    secrets,
+)
 from service.cli.output import CommandFailed, print_failure
 
 _EPILOG = (
@@ -29,8 +41,12 @@ operate.add_to(app)
 doctor.add_to(app)
 requests.add_to(app)
 actions.add_to(app)
+growth.add_to(app)
+deployments.add_to(app)
 audits.add_to(app)
+app.add_typer(db.app, name="db")
 app.add_typer(keys.app, name="keys")
+app.add_typer(log.app, name="log")
 app.add_typer(secrets.app, name="secrets")
 
 

@@ -63,13 +63,22 @@ def sweep() -> None:
     operating.sweep()
 
 
-def migrate(as_json: Json = False) -> None:
+def migrate(
+    grant: Annotated[
+        str | None, typer.Option(help="A role that is then given its rights, as by `db grant`.")
+    ] = None,
+    password_file: Annotated[Path | None, typer.Option(help="That role's password.")] = None,
+    as_json: Json = False,
+) -> None:
     """Bring the database's schema up to date."""
     from service.cli import operating
+    from service.cli.db import grant_role
 
     output = Output(as_json=as_json)
     operating.migrate()
-    output.document({"schema": "current"})
+    if grant is not None:
+        grant_role(grant, password_file)
+    output.document({"schema": "current", "role": grant})
     output.say("The database's schema is current.")
 
 

@@ -12,17 +12,24 @@ from contextlib import closing
 from pathlib import Path
 
 import structlog
+from sqlalchemy import select
 
 from service import broker, ledger
+from service.checkpoints import LogHead, SignedHead, sign_head
 from service.cli.output import CommandFailed, Output
 from service.collecting import Collector
 from service.config import Settings, get_settings
 from service.database import Database
 from service.embedded import Watched, Watcher
+from service.erased import Eraser
+from service.errors import Conflict
 from service.keys import create_key, ensure_tenant
 from service.logs import configure_logging
 from service.pulse import beat
+from service.sealing import PepperError, load_pepper
+from service.signing import load_signer
 from service.storage import Storage
+from service.tables import Tenant
 from service.webhooks import Courier
 
 ADMIN_KEY_FILE = "admin.key"
@@ -106,6 +113,7 @@ class Sweeper:
             self.dispatch: self._settings.dispatch_interval_s,
             self.sweep: self._settings.sweep_interval_s,
             self.purge: PURGE_INTERVAL_S,
+            self.checkpoint: min(PURGE_INTERVAL_S, self._settings.checkpoint_interval_s),
         }
         slow = {self.collect: min(COLLECT_INTERVAL_S, self._settings.orphan_age_s / 4)}
         collecting = threading.Thread(target=self._repeat, args=(slow, stop, None), daemon=True)
@@ -148,9 +156,35 @@ class Sweeper:
             ledger.sweep(session, self._settings)
 
     def purge(self) -> None:
-        """Remove references that nobody needs any more."""
-        with self._database.write() as session:
-            ledger.purge_references(session, self._storage, self._settings)
+        """Give up what nobody needs any more, one tenant after the other."""
+        try:
+            eraser = Eraser(load_pepper(self._settings))
+        except PepperError as error:
+            eraser = None
+            _log.error("rows of erased samples are kept", reason=str(error))
+        with self._database.read() as session:
+            tenants = session.scalars(select(Tenant.id)).all()
+        for tenant_id in tenants:
+            with self._database.write() as session:
+                ledger.purge(session, self._settings, tenant_id, eraser)
+        with self._database.read() as session:
+            ledger.purge_caches(session, self._settings.cache_root)
+
+    def checkpoint(self) -> None:
+        """Sign the heads of the audit logs that are due; a damaged log is reported, not signed."""
+        with self._database.read() as session:
+            due = ledger.due_checkpoints(session, self._settings.checkpoint_interval_s)
+        for tenant_id in due:
+            try:
+                with self._database.write() as session:
+                    ledger.add_checkpoint(session, tenant_id, self._sign)
+            except Conflict as error:
+                _log.error("audit log damaged", tenant=str(tenant_id), **error.extensions)
+
+    def _sign(self, head: LogHead) -> SignedHead:
+        """Sign with the key as it is now: it may have been rotated since the start."""
+        create = self._settings.mode == "embedded"
+        return sign_head(head, load_signer(self._settings.signing_key_file, create=create))
 
     def collect(self) -> None:
         """Remove artifacts that nobody names; each sweeper watches for itself."""

@@ -32,6 +32,9 @@ Approval = Annotated[
 Dataset = Annotated[
     UUID | None, typer.Option(help="Instead of a model: all models of this data set.")
 ]
+LeaveOut = Annotated[
+    list[UUID] | None, typer.Option(help="With --dataset: a model that is not asked; repeat.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and price it; write nothing.")]
 RequestId = Annotated[UUID, typer.Argument(help="The deletion request's id.")]
 
@@ -145,9 +148,7 @@ def forget(
     *,
     model_id: Annotated[UUID | None, typer.Argument(help="The model that must forget.")] = None,
     dataset: Dataset = None,
-    leave_out: Annotated[
-        list[UUID] | None, typer.Option(help="With --dataset: a model that is not asked; repeat.")
-    ] = None,
+    leave_out: LeaveOut = None,
     sample: Annotated[list[str] | None, typer.Option(help="A sample's id; repeat.")] = None,
     samples: IdFile = None,
     label: Annotated[list[int] | None, typer.Option(help="A whole class; repeat.")] = None,
@@ -168,12 +169,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Ask a model, or all of a data set, to forget samples: by id, by label or by person."""
-    if (model_id is None) == (dataset is None):
-        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
-    body = {
-        "model_id": None if model_id is None else str(model_id),
-        "dataset_id": None if dataset is None else str(dataset),
-        "leave_out": [str(model) for model in leave_out or ()],
+    body = _target(model_id, dataset, leave_out) | {
         "sample_ids": [*(sample or []), *_lines(samples)],
         "labels": label,
         "subject_ids": subject,
@@ -184,9 +180,7 @@ def forget(
         "ladder": method,
         "audit": audit,
         "include_duplicates": "byte_equal" if duplicates else None,
-        "pool": pool or None,
-        "approval": approval or None,
-        "dry_run": dry_run or None,
+        **_on(pool=pool, approval=approval, dry_run=dry_run),
     }
     _forget(Output(as_json=as_json), body, url, key, follow=follow and not dry_run)
 
@@ -248,6 +242,22 @@ def show(output: Output, title: str, values: dict[str, Any]) -> None:
     if not output.as_json:
         plain = {name: v for name, v in values.items() if not isinstance(v, dict | list)}
         output.fields(title, plain)
+
+
+def _on(**flags: bool) -> dict[str, bool]:
+    """Return the flags that are set."""
+    return {name: True for name, flag in flags.items() if flag}
+
+
+def _target(
+    model_id: UUID | None, dataset: UUID | None, leave_out: list[UUID] | None
+) -> dict[str, Any]:
+    """Return who is asked: one model, or all of a data set."""
+    if (model_id is None) == (dataset is None):
+        raise CommandFailed("Name either a model or --dataset.", Exit.USAGE)
+    if model_id is not None:
+        return {"model_id": str(model_id)}
+    return {"dataset_id": str(dataset), "leave_out": [str(model) for model in leave_out or ()]}
 
 
 def _forget(

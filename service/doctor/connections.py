@@ -15,6 +15,7 @@ from service import broker
 from service.config import Settings
 from service.database import Database
 from service.doctor.finding import Finding, fail, first_line, masked, ok, warn
+from service.roles import can_change_log
 from service.storage import Storage
 
 SKEW_WARN_S, SKEW_FAIL_S = 2.0, 60.0
@@ -52,6 +53,7 @@ def _look_at(database: Database, words: str) -> Iterator[Finding]:
             there = database.now(session)
             here = (before + time.time()) / 2
         current = database.is_current()
+        mighty = current and not database.is_sqlite and can_change_log(database)
     except (DBAPIError, OSError) as error:
         reason = first_line(error.orig or error) if isinstance(error, DBAPIError) else str(error)
         action = "Start it, or put EXPUNGE_DATABASE_URL right."
@@ -64,6 +66,9 @@ def _look_at(database: Database, words: str) -> Iterator[Finding]:
         yield fail(
             "schema", "not the one that this version of Expunge needs", "Run: expunge migrate"
         )
+    if mighty:
+        action = "Connect as another role; make it with: expunge db grant ROLE --password-file FILE"
+        yield warn("log rights", "this role could change the audit log", action)
     yield judge_skew((datetime.fromtimestamp(here, UTC) - there).total_seconds())
 
 

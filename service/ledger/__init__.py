@@ -15,6 +15,15 @@ from service.ledger.calls import (
     keep_answer,
     renew_call,
 )
+from service.ledger.checkpoints import (
+    add_checkpoint,
+    due_checkpoints,
+    get_checkpoint,
+    list_checkpoints,
+    read_entries,
+    refuse_damaged,
+    verify_chain,
+)
 from service.ledger.completing import (
     complete,
 )
@@ -30,7 +39,6 @@ from service.ledger.jobs import (
 )
 from service.ledger.leaving import cancel_request, extend_request, hold_request, release_request
 from service.ledger.log import (
-    ChainCheck,
     event_fields,
     event_hash,
     iso,
@@ -38,7 +46,6 @@ from service.ledger.log import (
     log_position,
     record_event,
     take_turn,
-    verify_chain,
 )
 from service.ledger.orders import (
     APPROXIMATE_METHODS,
@@ -66,6 +73,7 @@ from service.ledger.orders import (
 from service.ledger.outbox import (
     dispatch,
 )
+from service.ledger.outdated import refuse_outdated
 from service.ledger.packages import (
     build_package,
 )
@@ -80,6 +88,7 @@ from service.ledger.progress import (
     progress_of,
     qualification_progress_of,
 )
+from service.ledger.purging import finish_purges, pending_artifacts, purge
 from service.ledger.qualifications import open_qualification
 from service.ledger.reading import (
     current_version,
@@ -103,10 +112,7 @@ from service.ledger.reading import (
     report_of_audit,
     report_of_request,
 )
-from service.ledger.references import (
-    cache_key,
-    purge_references,
-)
+from service.ledger.references import cache_key, purge_caches
 from service.ledger.registering import (
     fingerprint,
     register_dataset,
@@ -154,7 +160,6 @@ __all__ = [
     "AuditOfRequest",
     "AuditOrder",
     "Caller",
-    "ChainCheck",
     "Claim",
     "CopyCounts",
     "DatasetDraft",
@@ -184,6 +189,7 @@ __all__ = [
     "SubjectFacts",
     "SweepResult",
     "VersionFacts",
+    "add_checkpoint",
     "audit_progress_of",
     "audits_of_request",
     "begin_call",
@@ -199,6 +205,7 @@ __all__ = [
     "dispatch",
     "drop_call",
     "due_at",
+    "due_checkpoints",
     "erased_ordinals",
     "event_fields",
     "event_hash",
@@ -207,7 +214,9 @@ __all__ = [
     "fail",
     "find_sample_ids",
     "fingerprint",
+    "finish_purges",
     "get_audit",
+    "get_checkpoint",
     "get_dataset",
     "get_job",
     "get_model",
@@ -223,6 +232,7 @@ __all__ = [
     "known_request",
     "lapses_at",
     "list_audits",
+    "list_checkpoints",
     "list_copies",
     "list_datasets",
     "list_events",
@@ -239,13 +249,18 @@ __all__ = [
     "open_request",
     "open_request_audit",
     "page_versions",
+    "pending_artifacts",
     "plan_run",
     "price_request",
     "progress_of",
-    "purge_references",
+    "purge",
+    "purge_caches",
     "qualification_progress_of",
+    "read_entries",
     "record_collected",
     "record_event",
+    "refuse_damaged",
+    "refuse_outdated",
     "register_dataset",
     "register_model",
     "release",

@@ -16,6 +16,7 @@ from service.tables import (
     Audit,
     Base,
     DeletionRequest,
+    Deployment,
     EndpointState,
     Model,
     ModelVersion,
@@ -48,6 +49,7 @@ EVENTS: dict[tuple[type[Base], str], str] = {
     (Audit, "failed"): "audit.failed",
     (Model, "ready"): "model.ready",
     (Model, "rejected"): "model.failed",
+    (Deployment, "stale"): "deployment.stale",
     (ModelVersion, "current"): "version.promoted",
 }
 """What an entry of the audit log about a row is called in a webhook; the rest is not told."""
@@ -156,6 +158,14 @@ def _data(row: Base) -> dict[str, Any]:
         ids = {name: None if key is None else str(key) for name, key in about.items()}
         links = {"self": f"/v1/reports/{row.id}"}
         return {"id": str(row.id), **ids, "verdict": row.verdict, "links": links}
+    return _data_of_model(row)
+
+
+def _data_of_model(row: Base) -> dict[str, Any]:
+    if isinstance(row, Deployment):
+        links = {"self": f"/v1/models/{row.model_id}/deployments/{row.id}"}
+        ids = {"id": str(row.id), "model_id": str(row.model_id)}
+        return {**ids, "environment": row.environment, "links": links}
     if isinstance(row, Model):
         links = {"self": f"/v1/models/{row.id}"}
         return {"id": str(row.id), "status": str(row.status), "links": links}

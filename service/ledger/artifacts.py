@@ -12,6 +12,7 @@ from service.tables import (
     Audit,
     AuditPurpose,
     Dataset,
+    DatasetRevision,
     ModelVersion,
     Pool,
     PoolState,
@@ -26,6 +27,7 @@ def named_artifacts(session: Session) -> set[str]:
     """Return the storage keys that a row of any tenant refers to."""
     queries = (
         select(Dataset.manifest_uri),
+        select(DatasetRevision.manifest_uri),
         select(ModelVersion.weights_uri).where(ModelVersion.state != VersionState.PURGED),
         # an audit of a request only borrows a version's weights
         select(Audit.weights_uri).where(Audit.purpose == AuditPurpose.EXTERNAL),

@@ -10,7 +10,7 @@ from service.ledger.log import take_turn
 from service.ledger.orders import AuditOrder, Caller
 from service.ledger.planning import start_look
 from service.ledger.reading import find_current, get_version
-from service.ledger.samples import erased_ordinals, resolve_training_samples
+from service.ledger.samples import erased_for, resolve_training_samples
 from service.ledger.states import record
 from service.ledger.terms import refuse_emptying, usable_model
 from service.policies import load_policy
@@ -56,7 +56,7 @@ def _new_audit(session: Session, caller: Caller, order: AuditOrder, model: Model
         label=order.label,
         num_samples=len(forget),
         forget=pack(forget),
-        erased=pack(erased_ordinals(session, model.dataset_id)),
+        erased=pack(erased_for(session, model)),
         retain_digest=digest(retain),
         weights_uri=order.weights_uri,
         weights_sha256=order.weights_sha256,

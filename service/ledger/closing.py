@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from service.bitmaps import pack, unpack
 from service.database import now
 from service.ledger.contexts import context_of_request
+from service.ledger.deployments import tell_stale
 from service.ledger.planning import finish_run, plan_run, requests_of
 from service.ledger.qualified import expire_outdated
 from service.ledger.report_context import ReportContext, SignedReport
@@ -60,6 +61,7 @@ def close_run(
     for request in requests:
         context = context_of_request(session, run, request, candidate, result)
         _add_report(session, context, publish)
+    tell_stale(session, run.model_id)
     plan_run(session, run.model_id)
 
 

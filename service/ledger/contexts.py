@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.database import now
+from service.ledger.deployments import deployment_copies
 from service.ledger.log import log_position
 from service.ledger.planning import reference_count, retain_set
 from service.ledger.pools import pool_facts
@@ -19,10 +20,12 @@ from service.ledger.report_context import (
     VersionFacts,
 )
 from service.ledger.residual import residual_copies
+from service.ledger.samples import trained_on
 from service.ledger.starting import start_in_words
 from service.tables import (
     Audit,
     Dataset,
+    DatasetRevision,
     DeletionRequest,
     Model,
     ModelVersion,
@@ -35,10 +38,11 @@ from service.tables import (
 
 @dataclass(frozen=True)
 class _Scene:
-    """The rows that reports of one run or audit share."""
+    """The rows that reports of one run or audit share; `data` is the model's revision."""
 
     model: Model
     dataset: Dataset
+    data: Dataset | DatasetRevision
     base: ModelVersion
     references: list[Reference]
 
@@ -172,7 +176,10 @@ def _context(
         near_duplicates=result.get("copies", {}).get(key),
         figures=_figures(result, key),
         environment=result.get("environment") or {},
-        residual_copies=residual_copies(session, owner, scene.references),
+        residual_copies=(
+            *residual_copies(session, owner, scene.references),
+            *deployment_copies(session, owner),
+        ),
         log=log_position(session, owner.tenant_id),
         **_origin(scene),
         **own,
@@ -196,9 +203,9 @@ def _origin(scene: _Scene) -> dict[str, Any]:
         "recipe_digest": model.recipe_digest,
         "dataset_id": dataset.id,
         "dataset_name": dataset.name,
-        "fingerprint_before": dataset.fingerprint,
-        "num_train": dataset.num_train,
-        "num_holdout": dataset.num_holdout,
+        "fingerprint_before": scene.data.fingerprint,
+        "num_train": scene.data.num_train,
+        "num_holdout": scene.data.num_holdout,
     }
 
 
@@ -208,6 +215,7 @@ def _scene(session: Session, owner: Run | Audit) -> _Scene:
     return _Scene(
         model=model,
         dataset=session.get_one(Dataset, model.dataset_id),
+        data=trained_on(session, model),
         base=session.get_one(ModelVersion, owner.base_version_id),
         references=usable_references(session, model, owner.retain_digest)[:count],
     )

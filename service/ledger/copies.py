@@ -17,11 +17,16 @@ from service.database import now
 from service.ledger.orders import Caller, CopyCounts, FoundCopy, Page
 from service.ledger.packages import Roles, package_roles
 from service.ledger.planning import requests_of
-from service.ledger.reading import get_request, position_of
-from service.ledger.samples import chunks, erased_ordinals, requested_ordinals
+from service.ledger.reading import get_request, parse_number
+from service.ledger.samples import (
+    chunks,
+    erased_ordinals,
+    requested_ordinals,
+    trained_on,
+    training_set,
+)
 from service.tables import (
     Audit,
-    Dataset,
     DeletionRequest,
     Job,
     Model,
@@ -53,9 +58,9 @@ def equal_files(session: Session, model: Model, ordinals: BitMap) -> tuple[BitMa
         )
         found.update(session.scalars(wanted))
     found -= ordinals
-    holdout = unpack(session.get_one(Dataset, model.dataset_id).holdout_ordinals)
+    known = trained_on(session, model)
     taken = unpack(model.erased) | requested_ordinals(session, model.id)
-    return found - holdout - taken, found & holdout
+    return found & training_set(known) - taken, found & unpack(known.holdout_ordinals)
 
 
 def sample_ids_of(session: Session, dataset_id: uuid.UUID, ordinals: BitMap) -> list[str]:
@@ -88,8 +93,8 @@ def copy_counts(session: Session, request: DeletionRequest) -> CopyCounts | None
     row = session.get(RequestCopies, request.id)
     if row is None:
         return None
-    dataset_id = session.get_one(Model, request.model_id).dataset_id
-    holdout = unpack(session.get_one(Dataset, dataset_id).holdout_ordinals)
+    model = session.get_one(Model, request.model_id)
+    holdout = unpack(trained_on(session, model).holdout_ordinals)
     equal, near = unpack(row.byte_equal), unpack(row.near)
     return CopyCounts(
         byte_equal=len(equal - holdout),
@@ -153,7 +158,7 @@ def list_copies(
     dataset_id = session.get_one(Model, request.model_id).dataset_id
     equal, erased = unpack(row.byte_equal), erased_ordinals(session, dataset_id)
     found = equal | unpack(row.near)
-    start = 0 if cursor is None else found.rank(position_of(cursor))
+    start = 0 if cursor is None else found.rank(parse_number(cursor))
     part = found[start : start + limit]
     query = select(Sample).where(Sample.dataset_id == dataset_id, Sample.ordinal.in_(part))
     items = [

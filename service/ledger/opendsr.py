@@ -50,8 +50,6 @@ def opendsr_request(session: Session, caller: Caller, subject_request_id: str) -
 
 
 def _find(session: Session, caller: Caller, name: str) -> OpendsrRequest | None:
-    if "\x00" in name:  # PostgreSQL could not even look for it
-        return None
     return session.scalar(
         select(OpendsrRequest).where(
             OpendsrRequest.tenant_id == caller.tenant_id,

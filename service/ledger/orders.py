@@ -64,8 +64,21 @@ class DatasetDraft:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrowthDraft:
+    """A validated manifest of samples to add to a data set, in the order of their ordinals."""
+
+    manifest_uri: str
+    format: str
+    rows: Sequence[SampleRow]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelDraft:
-    """A model whose weights already lie in storage under `weights_uri` (a storage key)."""
+    """A model whose weights already lie in storage under `weights_uri` (a storage key).
+
+    `dataset_revision`: null for the newest. `trained_on_erased`: whether its training saw samples
+    that were accepted for erasure; null where the owner does not say.
+    """
 
     name: str
     dataset_id: uuid.UUID
@@ -76,6 +89,8 @@ class ModelDraft:
     architecture_kwargs: dict[str, Any] = field(default_factory=dict)
     classifier: str | None = None
     recipe: dict[str, Any] | None = None
+    dataset_revision: int | None = None
+    trained_on_erased: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,14 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import unpack
 from service.errors import Conflict
+from service.ledger.dropping import dropped_ordinals
 from service.ledger.forgotten import forgotten_ordinals
 from service.ledger.groups import FETCHED, sample_groups
 from service.ledger.orders import Claim, JobPackage, PackageRow
 from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
 from service.ledger.pools import SEED, predictions_of
 from service.ledger.references import cache_key, usable_references
-from service.ledger.samples import samples_of
+from service.ledger.samples import samples_of, trained_on
 from service.ledger.trials import trial_of, trial_retain_set, trial_spec
 from service.tables import (
     Audit,
@@ -84,7 +85,7 @@ def _trial(session: Session, job: Job, model: Model, dataset: Dataset) -> JobPac
     roles: Roles = {
         "retain": trial_retain_set(session, row, trial),
         "forget": unpack(trial.forget),
-        "holdout": unpack(dataset.holdout_ordinals),
+        "holdout": unpack(trained_on(session, model).holdout_ordinals),
     }
     included = BitMap.union(BitMap(), *roles.values())
     return JobPackage(
@@ -119,14 +120,15 @@ def package_roles(session: Session, job: Job) -> Roles:
     if owner is None:
         return {}
     model = session.get_one(Model, job.model_id)
-    dataset = session.get_one(Dataset, model.dataset_id)
     roles: Roles = {"retain": retain_set(session, owner)}
     if job.kind == JobKind.REFERENCE:
         return roles
     roles["forget"] = unpack(owner.forget)
-    roles["holdout"] = unpack(dataset.holdout_ordinals)
+    roles["holdout"] = unpack(trained_on(session, model).holdout_ordinals)
     if job.kind == JobKind.AUDIT:
-        roles["erased"] = forgotten_ordinals(session, owner) - roles["forget"]
+        dropped = dropped_ordinals(session, model.dataset_id)
+        erased = forgotten_ordinals(session, owner)
+        roles["erased"] = erased - roles["forget"] - dropped
     return roles
 
 

@@ -20,14 +20,13 @@ from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import find_current
 from service.ledger.references import ensure_references
 from service.ledger.rungs import hyperparameters_of, method_of, methods_of, spelled
-from service.ledger.samples import erased_ordinals, samples_of, training_set
+from service.ledger.samples import erased_for, samples_of, trained_on, training_set
 from service.ledger.starting import choose_start, note
 from service.ledger.states import move, record
 from service.policies import load_policy
 from service.tables import (
     Approval,
     Audit,
-    Dataset,
     DeletionRequest,
     Job,
     JobKind,
@@ -122,7 +121,7 @@ def retain_set(session: Session, owner: Run | Audit) -> BitMap:
     For an audit of a closed request that is its run's R, for the run's E holds the forget set.
     """
     model = session.get_one(Model, owner.model_id)
-    training = training_set(session.get_one(Dataset, model.dataset_id))
+    training = training_set(trained_on(session, model))
     return training - unpack(owner.erased) - unpack(owner.forget)
 
 
@@ -195,8 +194,8 @@ def _add_run(
 ) -> Run:
     first = group[0]
     policy = load_policy(f"{first.policy_name}/{first.policy_version}")
-    erased = erased_ordinals(session, model.dataset_id)
-    training = training_set(session.get_one(Dataset, model.dataset_id))
+    erased = erased_for(session, model)
+    training = training_set(trained_on(session, model))
     forget = _union(samples_of(session, [request.id for request in group]).values())
     start = choose_start(session, base, group, policy, forget)
     run = Run(

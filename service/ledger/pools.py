@@ -38,6 +38,7 @@ from service.tables import (
 )
 
 ARTIFACT = "pool"
+POOL_NAME = "predictions of models that did not see the samples"
 SEED = "pool"
 """Where a pool job keeps the seed of its folds and trainings."""
 
@@ -120,7 +121,7 @@ def pool_copies(session: Session, run: Run) -> list[ResidualCopy]:
     return [
         ResidualCopy(
             what="pool",
-            name="predictions of models that did not see the samples",
+            name=POOL_NAME,
             digest=row.predictions_sha256,
             where=row.predictions_uri or "",
             contains=True,
@@ -130,8 +131,8 @@ def pool_copies(session: Session, run: Run) -> list[ResidualCopy]:
     ]
 
 
-def drop_pools(session: Session, tenant_id: uuid.UUID) -> list[str]:
-    """Purge the pools whose run is over or serves another forget set; return what to delete.
+def drop_pools(session: Session, tenant_id: uuid.UUID) -> list[Pool]:
+    """Purge the pools whose run is over or serves another forget set, and return them.
 
     A legal hold on the data set keeps them too.
     """
@@ -139,15 +140,15 @@ def drop_pools(session: Session, tenant_id: uuid.UUID) -> list[str]:
     query = select(Pool).where(
         Pool.tenant_id == tenant_id, Pool.state == PoolState.READY, Pool.run_id.not_in(held)
     )
-    keys = []
+    dropped = []
     for row in session.scalars(query.execution_options(populate_existing=True)).all():
         run = session.get_one(Run, row.run_id)
         if run.state == RunState.ACTIVE and row.forget_digest == _forget_digest(run):
             continue
-        move(session, row, PoolState.PURGED, run=str(run.id))
+        move(session, row, PoolState.PURGED, run=str(run.id), sha256=row.predictions_sha256)
         row.triage, row.purged_at = None, now(session)
-        keys.append(row.predictions_uri or "")
-    return keys
+        dropped.append(row)
+    return dropped
 
 
 def _pool(session: Session, run: Run, *states: PoolState) -> Pool | None:

@@ -2,27 +2,27 @@
 
 import hashlib
 import secrets
+import uuid
 from random import Random
 
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.bitmaps import pack
+from service.bitmaps import pack, unpack
 from service.database import now
 from service.errors import Conflict, Unprocessable
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import take_turn
 from service.ledger.orders import APPROXIMATE_METHODS, TRIAL_KINDS, Caller, QualificationOrder
 from service.ledger.reading import find_current
-from service.ledger.samples import erased_ordinals, training_set
+from service.ledger.samples import erased_for, trained_on, training_set
 from service.ledger.states import record
 from service.ledger.terms import usable_model
 from service.methods import plugin_methods
 from service.policies import load_policy
 from service.quotas import check_quota
 from service.tables import (
-    Dataset,
     JobKind,
     Model,
     ModelStatus,
@@ -96,7 +96,7 @@ def _new_row(
         model_id=model.id,
         base_version_id=base.id,
         recipe_digest=model.recipe_digest or "",
-        dataset_fingerprint=session.get_one(Dataset, model.dataset_id).fingerprint,
+        dataset_fingerprint=trained_on(session, model).fingerprint,
         method=order.method,
         policy=policy.document,
         policy_digest=policy.digest,
@@ -104,7 +104,7 @@ def _new_row(
         num_trials=order.trials,
         num_references=policy.document["looks"][0],
         seed=secrets.randbelow(2**31) if order.seed is None else order.seed,
-        erased=pack(erased_ordinals(session, model.dataset_id)),
+        erased=pack(erased_for(session, model)),
         state=QualificationState.RUNNING,
         created_by=caller.actor,
         created_at=now(session),
@@ -113,9 +113,10 @@ def _new_row(
 
 def _targets(session: Session, model: Model, row: Qualification) -> list[tuple[int | None, BitMap]]:
     """Return what each trial forgets: (label, its samples) or (None, samples to plant)."""
-    dataset = session.get_one(Dataset, model.dataset_id)
-    available = training_set(dataset) - erased_ordinals(session, model.dataset_id)
-    classes = _classes(session, dataset, available)
+    dataset = trained_on(session, model)
+    available = training_set(dataset) - erased_for(session, model)
+    holdout = unpack(dataset.holdout_ordinals)
+    classes = _classes(session, model.dataset_id, available, holdout)
     labels = sorted(classes)
     Random(str(row.seed)).shuffle(labels)  # noqa: S311 - a draw that can be repeated, no secret
     kinds = [row.kinds[number % len(row.kinds)] for number in range(row.num_trials)]
@@ -137,15 +138,15 @@ def _targets(session: Session, model: Model, row: Qualification) -> list[tuple[i
     return targets
 
 
-def _classes(session: Session, dataset: Dataset, available: BitMap) -> dict[int, BitMap]:
+def _classes(
+    session: Session, dataset_id: uuid.UUID, available: BitMap, holdout: BitMap
+) -> dict[int, BitMap]:
     """Return the samples of each class that can be left out, R being larger than it."""
-    query = select(Sample.ordinal, Sample.label, Sample.split).where(
-        Sample.dataset_id == dataset.id
-    )
+    query = select(Sample.ordinal, Sample.label).where(Sample.dataset_id == dataset_id)
     found: dict[int, BitMap] = {}
     held_out: set[int] = set()
-    for ordinal, label, split in session.execute(query.execution_options(yield_per=5_000)):
-        if split == "holdout":
+    for ordinal, label in session.execute(query.execution_options(yield_per=5_000)):
+        if ordinal in holdout:
             held_out.add(label)
         elif ordinal in available:
             found.setdefault(label, BitMap()).add(ordinal)

@@ -14,6 +14,7 @@ from service.tables import (
     Audit,
     Dataset,
     DeletionRequest,
+    Deployment,
     Job,
     Model,
     ModelVersion,
@@ -33,6 +34,7 @@ Row = TypeVar(
     Audit,
     Dataset,
     DeletionRequest,
+    Deployment,
     Job,
     Model,
     Qualification,
@@ -152,16 +154,11 @@ def page_versions(
     cursor: str | None = None,
     limit: int = 200,
 ) -> Page[ModelVersion]:
-    """Return versions of a model, oldest first; the cursor is the last number seen.
-
-    Raises:
-        NotFound: no such model.
-        Unprocessable: `bad_cursor`.
-    """
+    """Return versions of a model, oldest first; the cursor is the last number seen."""
     get_model(session, caller, model_id)
     query = select(ModelVersion).where(ModelVersion.model_id == model_id)
     if cursor is not None:
-        query = query.where(ModelVersion.number > position_of(cursor))
+        query = query.where(ModelVersion.number > parse_number(cursor))
     rows = session.scalars(query.order_by(ModelVersion.number).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
@@ -246,11 +243,11 @@ def page_of(
     return Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None)
 
 
-def position_of(cursor: str) -> int:
-    """Return the number that a cursor is.
+def parse_number(cursor: str) -> int:
+    """Return the number that a list of numbered things goes on after.
 
     Raises:
-        Unprocessable: `bad_cursor`: it is none that any row has.
+        Unprocessable: `bad_cursor`.
     """
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
         detail = "This is no cursor of this list."

@@ -3,11 +3,10 @@
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
 from pyroaring import BitMap
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
@@ -15,37 +14,22 @@ from service.config import Settings
 from service.database import limits, now
 from service.ledger.graph import add_job, queue_job
 from service.ledger.holds import held_models
-from service.ledger.log import take_housekeeping, take_turn
-from service.ledger.pools import drop_pools
 from service.ledger.samples import erased_ordinals
 from service.ledger.states import move
 from service.tables import (
     Audit,
-    AuditPurpose,
     AuditStatus,
     Job,
     JobKind,
     Model,
-    ModelVersion,
-    Pool,
-    PoolState,
     Reference,
     ReferenceState,
-    RequestAudit,
     Run,
     RunState,
-    VersionState,
 )
 
 FIRST_SEED = 1000
 USABLE = (ReferenceState.TRAINING, ReferenceState.READY)
-
-
-class Deletes(Protocol):
-    """The part of a storage that purging needs."""
-
-    def delete(self, key: str) -> None:
-        """Delete an artifact; one that is gone already is no error."""
 
 
 def ensure_references(
@@ -100,37 +84,6 @@ def references_of(model: Model, retain_digest: str) -> Select[Reference]:
     )
 
 
-def purge_references(session: Session, storage: Deletes, settings: Settings) -> int:
-    """Delete weights that nobody needs any more and return how many.
-
-    A reference goes at once when its retain set holds a sample that has come into E since, and
-    after `reference_grace_s` otherwise, but never while an open run or audit has that retain set.
-    Candidates that were rejected go when their run, and an audit of them, is over, and a pool when
-    its run is. Caches of retain sets without a reference left are removed from this machine. While
-    a request is on legal hold nothing goes that its data set's models made.
-    """
-    if not take_housekeeping(session):
-        return 0
-    purged = 0
-    tenants = session.scalars(
-        select(Reference.tenant_id)
-        .where(Reference.state == ReferenceState.READY)
-        .union(
-            select(ModelVersion.tenant_id).where(ModelVersion.state == VersionState.REJECTED),
-            select(Pool.tenant_id).where(Pool.state == PoolState.READY),
-        )
-    ).all()
-    for tenant_id in tenants:
-        take_turn(session, tenant_id)
-        purged += _purge_ready(session, storage, settings, tenant_id)
-        purged += _purge_rejected(session, storage, tenant_id)
-        for key in (keys := drop_pools(session, tenant_id)):
-            _delete_unshared(session, storage, key)
-        purged += len(keys)
-    _purge_caches(session, settings.cache_root)
-    return purged
-
-
 def cache_key(model_id: UUID, retain_digest: str) -> str:
     """Name the cache folder that jobs on this retain set share."""
     return f"{model_id}/{retain_digest}"
@@ -150,7 +103,15 @@ def _training(model: Model, owner: Run | Audit, job: Job, seed: int, retain: byt
     )
 
 
-def _purge_ready(session: Session, storage: Deletes, settings: Settings, tenant_id: UUID) -> int:
+def give_up_references(
+    session: Session, settings: Settings, tenant_id: UUID
+) -> list[tuple[Reference, str]]:
+    """Purge a tenant's references that nobody needs any more; return them with the reason.
+
+    One goes at once when its retain set holds a sample that has come into E since (`stale`), and
+    after `reference_grace_s` otherwise (`unneeded`), but never while an open run or audit has that
+    retain set. A legal hold on the data set keeps them too.
+    """
     moment, needed = now(session), _needed(session)
     query = select(Reference).where(
         Reference.tenant_id == tenant_id,
@@ -158,7 +119,7 @@ def _purge_ready(session: Session, storage: Deletes, settings: Settings, tenant_
         Reference.model_id.not_in(held_models(session, tenant_id)),
     )
     stale: dict[tuple[UUID, str], bool] = {}
-    purged = 0
+    given_up = []
     for row in session.scalars(query.execution_options(populate_existing=True)).all():
         key = (row.model_id, row.retain_digest)
         if key in needed:
@@ -170,34 +131,10 @@ def _purge_ready(session: Session, storage: Deletes, settings: Settings, tenant_
             stale[key] = bool(unpack(row.retain) & erased)
         row.unneeded_since = row.unneeded_since or moment
         if stale[key] or _over(row.unneeded_since, moment, settings.reference_grace_s):
-            move(session, row, ReferenceState.PURGED, stale=stale[key])
+            move(session, row, ReferenceState.PURGED, stale=stale[key], sha256=row.weights_sha256)
             row.purged_at = moment
-            _delete_unshared(session, storage, row.weights_uri)
-            purged += 1
-    return purged
-
-
-def _purge_rejected(session: Session, storage: Deletes, tenant_id: UUID) -> int:
-    active = select(Run.id).where(Run.state == RunState.ACTIVE)
-    audited = (
-        select(RequestAudit.candidate_version_id)
-        .join(Audit, Audit.id == RequestAudit.audit_id)
-        .where(Audit.status == AuditStatus.IN_PROGRESS)
-    )
-    query = select(ModelVersion).where(
-        ModelVersion.tenant_id == tenant_id,
-        ModelVersion.state == VersionState.REJECTED,
-        ModelVersion.run_id.is_not(None),
-        ModelVersion.run_id.not_in(active),
-        ModelVersion.id.not_in(audited),
-        ModelVersion.model_id.not_in(held_models(session, tenant_id)),
-    )
-    rows = session.scalars(query.execution_options(populate_existing=True)).all()
-    for row in rows:
-        move(session, row, VersionState.PURGED)
-        row.purged_at = now(session)
-        _delete_unshared(session, storage, row.weights_uri)
-    return len(rows)
+            given_up.append((row, "stale" if stale[key] else "unneeded"))
+    return given_up
 
 
 def _over(since: datetime, moment: datetime, grace_s: float) -> bool:
@@ -213,32 +150,8 @@ def _needed(session: Session) -> set[tuple[UUID, str]]:
     return {(model, digest) for model, digest in session.execute(runs.union(audits))}
 
 
-def _delete_unshared(session: Session, storage: Deletes, key: str | None) -> None:
-    """Delete an artifact unless another row still points at the same content."""
-    if key is None:
-        return
-    session.flush()
-    keepers = (
-        select(func.count())
-        .select_from(ModelVersion)
-        .where(ModelVersion.weights_uri == key, ModelVersion.state != VersionState.PURGED),
-        # an audit of a request only borrows a version's weights
-        select(func.count())
-        .select_from(Audit)
-        .where(Audit.weights_uri == key, Audit.purpose == AuditPurpose.EXTERNAL),
-        select(func.count())
-        .select_from(Reference)
-        .where(Reference.weights_uri == key, Reference.state == ReferenceState.READY),
-        select(func.count())
-        .select_from(Pool)
-        .where(Pool.predictions_uri == key, Pool.state == PoolState.READY),
-    )
-    if not any(session.execute(query).scalar_one() for query in keepers):
-        storage.delete(key)
-
-
-def _purge_caches(session: Session, root: Path) -> None:
-    """Remove the cache folders `model/retain digest` that no reference or open run stands for."""
+def purge_caches(session: Session, root: Path) -> None:
+    """Remove this machine's caches `model/retain digest` that no reference or open run needs."""
     kept = {cache_key(*key) for key in _needed(session)}
     query = select(Reference.model_id, Reference.retain_digest).where(Reference.state.in_(USABLE))
     kept |= {cache_key(*key) for key in session.execute(query.distinct())}

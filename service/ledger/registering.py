@@ -10,18 +10,23 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.bitmaps import pack
+from service.bitmaps import pack, unpack
 from service.commitment import digest_of
 from service.database import now
+from service.erased import Eraser
 from service.errors import Conflict, Unprocessable
+from service.ledger.dropping import refuse_erased
 from service.ledger.graph import add_job, queue_job
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, DatasetDraft, ModelDraft, SampleRow
+from service.ledger.outdated import refuse_return
 from service.ledger.reading import get_dataset
+from service.ledger.samples import erased_for
 from service.ledger.states import record
 from service.quotas import check_quota
 from service.tables import (
     Dataset,
+    DatasetRevision,
     JobKind,
     Model,
     ModelStatus,
@@ -46,11 +51,15 @@ SAMPLE_COLUMNS = (
 )
 
 
-def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> Dataset:
+def register_dataset(
+    session: Session, caller: Caller, draft: DatasetDraft, eraser: Eraser | None = None
+) -> Dataset:
     """Register a data set with all its samples and an empty E.
 
+    The eraser recognises samples whose rows were dropped after they were erased.
+
     Raises:
-        Conflict: `name_taken`, `quota_exceeded`.
+        Conflict: `name_taken`, `quota_exceeded`, `erased_samples`, `pepper_changed`.
         Unprocessable: `repeated_samples`, `no_training_samples`.
     """
     _refuse_taken(session, caller, Dataset, draft.name)
@@ -63,7 +72,8 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
     dataset = _new_dataset(session, caller, draft, train)
     session.add(dataset)
     _flush_name(session)
-    _insert_samples(session, dataset, draft.rows)
+    insert_samples(session, dataset, draft.rows)
+    keep_revision(session, caller, dataset)
     erased = Tombstones(
         dataset_id=dataset.id,
         tenant_id=caller.tenant_id,
@@ -72,30 +82,39 @@ def register_dataset(session: Session, caller: Caller, draft: DatasetDraft) -> D
         updated_at=dataset.created_at,
     )
     session.add(erased)
-    counts = {
-        "train": dataset.num_train,
-        "holdout": dataset.num_holdout,
-        "fingerprint": dataset.fingerprint,
-    }
+    counts = {"train": dataset.num_train, "holdout": dataset.num_holdout}
+    counts_and_digest = {**counts, "fingerprint": dataset.fingerprint}
     resource = f"datasets/{dataset.id}"
-    record_event(session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts)
+    take_turn(session, caller.tenant_id)  # from now on no request adds to what was erased
+    refuse_erased(session, caller.tenant_id, draft.root, draft.rows, eraser)
+    record_event(
+        session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts_and_digest
+    )
     return dataset
 
 
 def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model:
     """Register a model with version 1 as a candidate and a job that checks its weights.
 
+    What the data set's E held then, as far as the model's revision has it, stays suspect unless
+    the owner says that the training did not see it.
+
     Raises:
         NotFound: the data set.
-        Conflict: `name_taken`.
+        Conflict: `name_taken`, `quota_exceeded`, `version_not_current`.
+        Unprocessable: `unknown_revision`.
     """
     take_turn(session, caller.tenant_id)
-    get_dataset(session, caller, draft.dataset_id)
+    dataset = get_dataset(session, caller, draft.dataset_id)
     _refuse_taken(session, caller, Model, draft.name)
     check_quota(session, "models", Model, Model.tenant_id == caller.tenant_id)
-    model = _new_model(session, caller, draft)
+    refuse_return(session, caller.tenant_id, draft.weights_sha256)
+    revision = _revision(dataset, draft)
+    model = _new_model(session, caller, draft, revision)
     session.add(model)
     _flush_name(session)
+    if draft.trained_on_erased is not False and (erased := erased_for(session, model)):
+        model.suspect = pack(erased)
     version = ModelVersion(
         tenant_id=caller.tenant_id,
         model_id=model.id,
@@ -107,7 +126,11 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
     )
     session.add(version)
     session.flush()
-    record(session, model, "registered", caller.actor, weights_sha256=draft.weights_sha256)
+    facts: dict[str, object] = {"revision": revision, "weights_sha256": draft.weights_sha256}
+    if model.suspect is not None:
+        stated = draft.trained_on_erased
+        facts |= {"suspect": len(unpack(model.suspect)), "trained_on_erased": stated}
+    record(session, model, "registered", caller.actor, **facts)
     queue_job(session, add_job(session, model, JobKind.CHECK, {"version_id": str(version.id)}))
     return model
 
@@ -120,9 +143,11 @@ def fingerprint(rows: Sequence[SampleRow]) -> str:
     return digest.hexdigest()
 
 
-def _insert_samples(session: Session, dataset: Dataset, rows: Sequence[SampleRow]) -> None:
-    """Insert in bulk: by COPY on PostgreSQL, in batches elsewhere."""
-    values = _sample_values(dataset, rows)
+def insert_samples(
+    session: Session, dataset: Dataset, rows: Sequence[SampleRow], start: int = 0
+) -> None:
+    """Insert in bulk, by COPY on PostgreSQL, in batches elsewhere; `start` is the first ordinal."""
+    values = _sample_values(dataset, rows, start)
     if session.get_bind().dialect.name == "postgresql":
         driver = session.connection().connection.driver_connection
         if driver is None:
@@ -137,8 +162,36 @@ def _insert_samples(session: Session, dataset: Dataset, rows: Sequence[SampleRow
         session.execute(insert(Sample), records)
 
 
-def _sample_values(dataset: Dataset, rows: Sequence[SampleRow]) -> Iterator[tuple[object, ...]]:
-    for ordinal, row in enumerate(rows):
+def keep_revision(session: Session, caller: Caller, dataset: Dataset) -> DatasetRevision:
+    """Keep what a data set is now as the revision of its number, for good."""
+    alike = ("tenant_id", "manifest_uri", "format", "fingerprint", "num_train", "num_holdout")
+    revision = DatasetRevision(
+        dataset_id=dataset.id,
+        number=dataset.revision,
+        train_ordinals=dataset.train_ordinals,
+        holdout_ordinals=dataset.holdout_ordinals,
+        created_by=caller.actor,
+        created_at=now(session),
+        **{name: getattr(dataset, name) for name in alike},
+    )
+    session.add(revision)
+    session.flush()
+    return revision
+
+
+def _revision(dataset: Dataset, draft: ModelDraft) -> int:
+    wanted = dataset.revision if draft.dataset_revision is None else draft.dataset_revision
+    if not 1 <= wanted <= dataset.revision:
+        detail = f"The data set's newest revision is {dataset.revision}."
+        errors = [{"pointer": "/dataset_revision", "detail": detail}]
+        raise Unprocessable("unknown_revision", detail, errors)
+    return wanted
+
+
+def _sample_values(
+    dataset: Dataset, rows: Sequence[SampleRow], start: int
+) -> Iterator[tuple[object, ...]]:
+    for ordinal, row in enumerate(rows, start):
         yield (
             dataset.id,
             dataset.tenant_id,
@@ -182,15 +235,18 @@ def _new_dataset(session: Session, caller: Caller, draft: DatasetDraft, train: B
         num_holdout=len(holdout),
         train_ordinals=pack(train),
         holdout_ordinals=pack(holdout),
+        revision=1,
         created_at=now(session),
     )
 
 
-def _new_model(session: Session, caller: Caller, draft: ModelDraft) -> Model:
+def _new_model(session: Session, caller: Caller, draft: ModelDraft, revision: int) -> Model:
     return Model(
         id=new_id(),
         tenant_id=caller.tenant_id,
         dataset_id=draft.dataset_id,
+        dataset_revision=revision,
+        trained_on_erased=draft.trained_on_erased,
         name=draft.name,
         architecture=draft.architecture,
         architecture_kwargs=draft.architecture_kwargs,

@@ -56,12 +56,14 @@ class ReferenceFacts:
 class ResidualCopy:
     """Weights that still exist and were made with the forgotten samples or without them.
 
+    A deployment is where its owner attested that a version serves, and `where` its environment.
+
     `contains` says whether the forgotten samples were in their training. `until`: ISO 8601 time
     by which they are purged, null where only the operator removes them, or, where `held`, while
     a legal hold on the data set keeps them: nobody knows when it ends.
     """
 
-    what: Literal["version", "candidate", "reference", "cache", "pool"]
+    what: Literal["version", "candidate", "reference", "cache", "pool", "deployment"]
     name: str
     digest: str | None
     where: str

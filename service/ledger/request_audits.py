@@ -27,7 +27,7 @@ from service.ledger.planning import start_look
 from service.ledger.qualified import qualify_by
 from service.ledger.reading import OPEN, get_request
 from service.ledger.report_context import ReportContext
-from service.ledger.samples import chunks, erased_ordinals, samples_of
+from service.ledger.samples import chunks, erased_for, samples_of
 from service.ledger.states import record
 from service.ledger.terms import usable_model
 from service.tables import (
@@ -192,8 +192,8 @@ def _candidate(
 
 
 def _refuse_grown(session: Session, run: Run) -> None:
-    dataset_id = session.get_one(Model, run.model_id).dataset_id
-    if more := len(erased_ordinals(session, dataset_id) - unpack(run.erased)):
+    model = session.get_one(Model, run.model_id)
+    if more := len(erased_for(session, model) - unpack(run.erased)):
         detail = (
             f"{more} more samples were accepted for erasure since the request's run was planned."
             " An audit trains on what the run kept, which holds them."

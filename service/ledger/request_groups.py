@@ -23,7 +23,7 @@ from service.ledger.planning import plan_run
 from service.ledger.pricing import Price, price_request
 from service.ledger.reading import get_dataset
 from service.ledger.requests import CheckedOrder, accept_request, check_request
-from service.ledger.samples import training_ordinals
+from service.ledger.samples import trained_on, training_ordinals, training_set
 from service.ledger.states import follow_members, record
 from service.ledger.subjects import named_by_subject, order_digest, repeats, subject_taken
 from service.tables import GroupStatus, Model, ModelStatus, RequestGroup, new_id
@@ -173,8 +173,8 @@ def _own_part(session: Session, model: Model, wish: RequestOrder) -> RequestOrde
     if not wish.sample_ids:
         return None
     known = training_ordinals(session, model.dataset_id, wish.sample_ids)
-    erased = unpack(model.erased)
-    own = [name for name in wish.sample_ids if known[name] not in erased]
+    held = training_set(trained_on(session, model)) - unpack(model.erased)
+    own = [name for name in wish.sample_ids if known[name] in held]
     return replace(wish, sample_ids=own) if own else None
 
 

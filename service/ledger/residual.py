@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal, cast, get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,14 +14,28 @@ from service.ledger.log import iso
 from service.ledger.pools import pool_copies
 from service.ledger.references import cache_key
 from service.ledger.report_context import ResidualCopy
-from service.tables import Audit, AuditPurpose, ModelVersion, Reference, Run, VersionState
+from service.tables import (
+    Audit,
+    AuditPurpose,
+    ModelVersion,
+    Purge,
+    Reference,
+    Run,
+    VersionState,
+)
+
+Made = Literal["version", "candidate", "pool"]  # with the samples
+LEEWAY_S = 300.0  # for the sweeper's rounds
 
 
 def residual_copies(
     session: Session, owner: Run | Audit, references: Sequence[Reference]
 ) -> tuple[ResidualCopy, ...]:
-    """List the weights and predictions that are still kept, and until when."""
-    until = iso(now(session) + timedelta(seconds=limits(session).reference_grace_s))
+    """List the weights and predictions that are still kept, and until when.
+
+    What was given up counts until its file is gone.
+    """
+    until = iso(_gone_by(session, now(session), limits(session).reference_grace_s))
     held = owner.model_id in set(session.scalars(held_models(session, owner.tenant_id)))
     query = (
         select(ModelVersion)
@@ -29,7 +44,7 @@ def residual_copies(
     )
     base = session.get_one(ModelVersion, owner.base_version_id)
     copies = [
-        _copy(version, until)
+        _copy(session, version, None if held else until)
         for version in session.scalars(query)
         if _contains(owner, base, version)
     ]
@@ -48,7 +63,9 @@ def residual_copies(
         copies.append(_cache(owner, until))
     if isinstance(owner, Run):
         copies += pool_copies(session, owner)
-    return tuple(_suspended(copy) if held else copy for copy in copies)
+    if held:
+        copies = [_suspended(copy) for copy in copies]
+    return (*_being_deleted(session, owner), *copies)
 
 
 def _suspended(copy: ResidualCopy) -> ResidualCopy:
@@ -79,13 +96,42 @@ def _contains(owner: Run | Audit, base: ModelVersion, version: ModelVersion) -> 
     return version.state in (VersionState.SUPERSEDED, VersionState.REJECTED)
 
 
-def _copy(version: ModelVersion, until: str) -> ResidualCopy:
+def _being_deleted(session: Session, owner: Run | Audit) -> list[ResidualCopy]:
+    """List what the model's versions and pools gave up and nobody has seen gone yet."""
+    query = select(Purge).where(
+        Purge.model_id == owner.model_id,
+        Purge.done_at.is_(None),
+        Purge.what.in_(get_args(Made)),
+    )
+    return [
+        ResidualCopy(
+            what=cast("Made", row.what),
+            name=f"{row.name}, being deleted",
+            digest=row.digest,
+            where=row.uri or "",
+            contains=True,
+            until=iso(_gone_by(session, row.decided_at, 0)),
+        )
+        for row in session.scalars(query.order_by(Purge.id))
+    ]
+
+
+def _gone_by(session: Session, since: datetime, kept_s: float) -> datetime:
+    """Return by when a file is deleted that is kept so long: the collector watches it first."""
+    return since + timedelta(seconds=kept_s + 1.25 * limits(session).orphan_age_s + LEEWAY_S)
+
+
+def _copy(session: Session, version: ModelVersion, until: str | None) -> ResidualCopy:
+    """Describe a version; `until` is that of a rejected one, null while a hold keeps all."""
     rejected = version.state == VersionState.REJECTED
+    if until is not None and not rejected:
+        kept_s = 86_400 * limits(session).keep_superseded_days
+        until = iso(_gone_by(session, version.superseded_at or now(session), kept_s))
     return ResidualCopy(
         what="candidate" if rejected else "version",
         name=f"version {version.number}",
         digest=version.weights_sha256,
         where=version.weights_uri,
         contains=True,
-        until=until if rejected else None,
+        until=until,
     )

@@ -12,9 +12,10 @@ from service.bitmaps import pack, unpack
 from service.database import now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
-from service.ledger.reading import OPEN, get_dataset, get_model
+from service.ledger.reading import OPEN, get_dataset, get_model, parse_number
 from service.tables import (
     Dataset,
+    DatasetRevision,
     DeletionRequest,
     Model,
     RequestSamples,
@@ -45,8 +46,8 @@ def list_samples(
         query = query.where(Sample.label == label)
     if subject_id is not None:
         query = query.where(Sample.subject_id == subject_id)
-    if cursor is not None and cursor.isdecimal():
-        query = query.where(Sample.ordinal > int(cursor))
+    if cursor is not None:
+        query = query.where(Sample.ordinal > parse_number(cursor))
     rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
     more = len(rows) > limit
     return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
@@ -73,13 +74,17 @@ def find_sample_ids(
     *,
     labels: Collection[int] = (),
     subject_ids: Collection[str] = (),
+    requested_too: bool = False,
 ) -> list[str]:
     """Return the training samples of these classes or people that may still be requested.
 
-    Left out: what a completed request of this model erased or an open one is about to erase.
+    Left out: what a completed request of this model erased and, unless `requested_too`, what an
+    open one is about to erase.
     """
     model = get_model(session, caller, model_id)
-    taken = unpack(model.erased) | requested_ordinals(session, model_id)
+    usable = training_set(trained_on(session, model)) - unpack(model.erased)
+    if not requested_too:
+        usable -= requested_ordinals(session, model_id)
     wanted: list[ColumnElement[bool]] = [
         *(Sample.label.in_(chunk) for chunk in chunks(sorted(set(labels)))),
         *(Sample.subject_id.in_(chunk) for chunk in chunks(sorted(set(subject_ids)))),
@@ -89,7 +94,7 @@ def find_sample_ids(
         query = select(Sample.ordinal, Sample.sample_id).where(
             Sample.dataset_id == model.dataset_id, Sample.split == "train", condition
         )
-        found |= {o: name for o, name in session.execute(query) if o not in taken}
+        found |= {o: name for o, name in session.execute(query) if o in usable}
     return [found[ordinal] for ordinal in sorted(found)]
 
 
@@ -124,7 +129,20 @@ def samples_of(session: Session, request_ids: Collection[uuid.UUID]) -> dict[uui
     return {row.request_id: unpack(row.ordinals) for row in session.scalars(query)}
 
 
-def training_set(dataset: Dataset) -> BitMap:
+def trained_on(session: Session, model: Model) -> Dataset | DatasetRevision:
+    """Return D and H as the model knows them: the revision of its data set that it names."""
+    row = session.get(DatasetRevision, (model.dataset_id, model.dataset_revision))
+    # a data set that a process of the release before registered has its first revision here alone
+    return row or session.get_one(Dataset, model.dataset_id)
+
+
+def erased_for(session: Session, model: Model) -> BitMap:
+    """Return the part of E that the model's revision has: what it could have been trained on."""
+    erased = erased_ordinals(session, model.dataset_id)
+    return erased & training_set(trained_on(session, model))
+
+
+def training_set(dataset: Dataset | DatasetRevision) -> BitMap:
     """Return D: the ordinals of the training samples as registered."""
     return unpack(dataset.train_ordinals)
 
@@ -136,7 +154,11 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
         Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
             errors point at the first offending places, counts are in the extension `count`.
     """
-    return BitMap(training_ordinals(session, model.dataset_id, sample_ids).values())
+    found = training_ordinals(session, model.dataset_id, sample_ids)
+    training = training_set(trained_on(session, model))
+    later = [i for i, name in enumerate(sample_ids) if found[name] not in training]
+    _refuse("not_training_samples", later, "added after the model's revision of the data set")
+    return BitMap(found.values())
 
 
 def training_ordinals(

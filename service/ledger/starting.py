@@ -18,9 +18,9 @@ from service.database import now
 from service.ledger.durations import durations
 from service.ledger.orders import RETRAIN, Rung
 from service.ledger.rungs import method_of, methods_of, spelled
-from service.ledger.samples import erased_ordinals, training_set
+from service.ledger.samples import erased_for, trained_on, training_set
 from service.policies import Policy
-from service.tables import Dataset, DeletionRequest, Model, ModelVersion, Run, RunState, Sample
+from service.tables import DeletionRequest, Model, ModelVersion, Run, RunState, Sample
 
 SAFETY = 2.0
 """A climb fits when this many times its estimate is left until the deadline."""
@@ -217,12 +217,11 @@ class _Scopes:
     """Tells the scope of a forget set by the labels of the data set, as a worker does."""
 
     def __init__(self, session: Session, model: Model) -> None:
-        dataset = session.get_one(Dataset, model.dataset_id)
-        self.training = training_set(dataset)
-        self.erased_now = erased_ordinals(session, dataset.id)
+        self.training = training_set(trained_on(session, model))
+        self.erased_now = erased_for(session, model)
         self.classes: dict[int, BitMap] = {}
         query = select(Sample.ordinal, Sample.label).where(
-            Sample.dataset_id == dataset.id, Sample.split == "train"
+            Sample.dataset_id == model.dataset_id, Sample.split == "train"
         )
         for ordinal, label in session.execute(query.execution_options(yield_per=5_000)):
             self.classes.setdefault(label, BitMap()).add(ordinal)

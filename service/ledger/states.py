@@ -14,6 +14,7 @@ from service.tables import (
     Audit,
     AuditStatus,
     DeletionRequest,
+    Deployment,
     EndpointState,
     GroupStatus,
     Job,
@@ -87,9 +88,11 @@ MOVES: dict[type[StrEnum], dict[str, set[str]]] = {
 }
 """From a state to those that may follow it; a state without an entry is final."""
 
-RESOURCES: dict[type[Stateful | Report], str] = {
+Recorded = Stateful | Report | Deployment
+RESOURCES: dict[type[Recorded], str] = {
     Audit: "audits",
     DeletionRequest: "deletion-requests",
+    Deployment: "deployments",
     Job: "jobs",
     Model: "models",
     ModelVersion: "model-versions",
@@ -122,7 +125,7 @@ def move(
 
 
 def record(
-    session: Session, row: Stateful | Report, what: str, actor: str | None = None, **payload: object
+    session: Session, row: Recorded, what: str, actor: str | None = None, **payload: object
 ) -> None:
     """Write down something about a row, and tell the webhooks that want to hear of it."""
     resource = RESOURCES[type(row)]

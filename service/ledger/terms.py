@@ -12,8 +12,8 @@ from service.ledger.deadlines import REGIMES
 from service.ledger.orders import AUDIT_LEVELS, POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.reading import get_model
 from service.ledger.rungs import checked_ladder, methods_of
-from service.ledger.samples import erased_ordinals, requested_ordinals, training_set
-from service.tables import Dataset, Model, ModelStatus
+from service.ledger.samples import erased_ordinals, requested_ordinals, trained_on, training_set
+from service.tables import Model, ModelStatus
 
 
 def usable_model(session: Session, caller: Caller, model_id: uuid.UUID) -> Model:
@@ -77,7 +77,7 @@ def refuse_taken(session: Session, model: Model, ordinals: BitMap) -> None:
 
 def refuse_emptying(session: Session, model: Model, ordinals: BitMap) -> BitMap:
     """Return what would be left to train on; refuse if that is nothing."""
-    training = training_set(session.get_one(Dataset, model.dataset_id))
+    training = training_set(trained_on(session, model))
     retain = training - erased_ordinals(session, model.dataset_id) - ordinals
     if not retain:
         _refuse("nothing_left", "/sample_ids", "No training sample would be left.")

@@ -13,10 +13,9 @@ from service.bitmaps import unpack
 from service.database import now
 from service.ledger.graph import cancel_jobs
 from service.ledger.qualified import expire, method_digest, outdated, qualifies, trial_jobs
-from service.ledger.samples import training_set
+from service.ledger.samples import trained_on, training_set
 from service.ledger.states import move, record
 from service.tables import (
-    Dataset,
     Job,
     Model,
     ModelVersion,
@@ -52,7 +51,7 @@ def trials_of(session: Session, row: Qualification) -> list[QualificationTrial]:
 def trial_retain_set(session: Session, row: Qualification, trial: QualificationTrial) -> BitMap:
     """Return R of a trial: D ∖ (E ∪ F), E as it was when the qualification was opened."""
     model = session.get_one(Model, row.model_id)
-    training = training_set(session.get_one(Dataset, model.dataset_id))
+    training = training_set(trained_on(session, model))
     return training - unpack(row.erased) - unpack(trial.forget)
 
 

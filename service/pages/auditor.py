@@ -6,6 +6,7 @@ from typing import Any
 from service.pages import charts, formats
 from service.pages.blocks import (
     Block,
+    Span,
     Text,
     bullets,
     cell,
@@ -193,7 +194,13 @@ def _copies(view: View) -> list[Block]:
     return [*made, details(title, _files(title, rest))] if rest else made
 
 
-def _end(copy: Json) -> str:
+def _kind(what: str) -> Span | str:
+    return note(what) if what in ("candidate", "deployment") else ""
+
+
+def _until(copy: Json) -> str:
+    if copy["what"] == "deployment":
+        return "a newer version is deployed"
     if copy.get("held"):
         return "a legal hold keeps it"
     return formats.day(copy["until"]) if copy["until"] else "removed by the operator"
@@ -202,9 +209,9 @@ def _end(copy: Json) -> str:
 def _files(label: str, copies: list[Json]) -> Block:
     rows = [
         [
-            cell([strong(copy["name"]), note("candidate") if copy["what"] == "candidate" else ""]),
+            cell([strong(copy["name"]), _kind(copy["what"])]),
             cell("yes" if copy["contains"] else "no"),
-            cell(_end(copy)),
+            cell(_until(copy)),
             cell(code(copy["where"])),
         ]
         for copy in copies

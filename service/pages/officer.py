@@ -169,8 +169,7 @@ def _remains(view: View) -> list[Block]:
             paragraph("These files were made with the samples and still exist:"),
             bullets([_copy(copy) for copy in with_data]),
             paragraph(
-                "Older versions stay until the operator removes them, refused candidates until "
-                "the date given.",
+                "Each is deleted by the date given unless a legal hold keeps it.",
                 small=True,
             ),
         ]
@@ -183,6 +182,9 @@ def _remains(view: View) -> list[Block]:
 
 
 def _copy(copy: Any) -> Text:  # noqa: ANN401 - JSON
+    if copy["what"] == "deployment":
+        told = ", where it serves as your organisation attested, until a newer version is deployed."
+        return [strong(formats.capital(str(copy["name"]))), told]
     refused = ", a candidate that was not taken" if copy["what"] == "candidate" else ""
     until = copy["until"]
     end = f"until {formats.day(until)}" if until else "until your operator removes it"

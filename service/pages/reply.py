@@ -167,9 +167,11 @@ def _place(view: View) -> list[str]:
 
 
 def _remains(copies: list[Json]) -> str:
-    kept = [copy for copy in copies if copy["contains"]]
+    kept = [copy for copy in copies if copy["contains"] and copy["what"] != "deployment"]
+    serving = any(copy["what"] == "deployment" for copy in copies)
+    in_use = " A model that was made with your data was still in use." if serving else ""
     if not kept:
-        return "No file that was made with your data is left in the service."
+        return "No file that was made with your data is left in the service." + in_use
     dates = sorted(copy["until"] for copy in kept if copy["until"])
     files = "1 file that was" if len(kept) == 1 else f"{len(kept)} files that were"
     told = f"{files} made with your data still exist" + ("s." if len(kept) == 1 else ".")
@@ -180,7 +182,7 @@ def _remains(copies: list[Json]) -> str:
         told += " Those that a legal hold keeps go when that has ended."
     if len(dates) + held < len(kept):
         told += " Older versions of the model stay until they are removed by hand."
-    return told
+    return told + in_use
 
 
 def _date(text: str) -> str:

@@ -1,13 +1,11 @@
 """Register data sets and find samples."""
 
 import uuid
-from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from service import conditional, ledger
-from service.bounds import MAX_INT, TEXT
 from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
@@ -27,7 +25,7 @@ from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Dataset, Sample
 from service.schemas import DatasetOrder, Page
-from service.uploads import spooled
+from service.uploads import stored_manifest
 
 router = APIRouter(
     prefix="/v1/datasets",
@@ -35,7 +33,6 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
-_MANIFEST_TYPES = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv"}
 _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
 
 
@@ -61,9 +58,12 @@ _read_order = json_or_form(DatasetOrder, "dataset", "manifest")
         "manifest_empty",
         "manifest_not_found",
         "manifest_rows_invalid",
+        "manifest_too_large",
         "manifest_unreadable",
         "no_training_samples",
+        "erased_samples",
         "path_outside_roots",
+        "pepper_changed",
     ),
 )
 def register_dataset(
@@ -96,8 +96,9 @@ def register_dataset(
         class_names=manifest.class_names,
         rows=[SampleRow(*row) for row in manifest.rows],  # type: ignore[arg-type] # split checked
     )
+    eraser = parts.eraser
     with parts.database.write() as session:
-        dataset = Dataset.of(ledger.register_dataset(session, caller, draft))
+        dataset = Dataset.of(ledger.register_dataset(session, caller, draft, eraser))
         return once.answer(session, dataset, 201, {"Location": f"/v1/datasets/{dataset.id}"})
 
 
@@ -139,8 +140,8 @@ def list_samples(
     dataset_id: uuid.UUID,
     caller: Annotated[Caller, scope("datasets:read")],
     parts: PartsDep,
-    label: Annotated[int | None, Query(ge=0, le=MAX_INT)] = None,
-    subject_id: Annotated[str | None, Query(max_length=512, pattern=TEXT)] = None,
+    label: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    subject_id: Annotated[str | None, Query(max_length=512)] = None,
     split: Annotated[str | None, Query(pattern="^(train|holdout)$")] = None,
     paging: Annotated[Paging, paging(100, most=1000)],
 ) -> Page[Sample]:
@@ -165,13 +166,4 @@ def _read_uploaded(parts: Parts, order: DatasetOrder, file: BinaryIO) -> tuple[M
         detail = "An uploaded manifest needs root: the folder that its uris are relative to."
         raise Unprocessable("invalid_request", detail, [{"pointer": "/root", "detail": detail}])
     root = locate_root(order.root, parts.settings.data_roots)
-    with spooled(file) as path:
-        kind = order.format or _sniff(path)
-        manifest = read_manifest(path, root, kind, order.class_names)
-        key = parts.storage.put_file(path, _MANIFEST_TYPES.get(kind, "application/octet-stream"))
-    return manifest, key
-
-
-def _sniff(path: Path) -> str:
-    with path.open("rb") as file:
-        return "parquet" if file.read(4) == b"PAR1" else "csv"
+    return stored_manifest(parts.storage, file, root, order.format, order.class_names)

@@ -1,16 +1,18 @@
 """Register models and serve their versions' weights."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from service import conditional, ledger, tables
 from service.conditional import UNCHANGED, IfNoneMatch
 from service.dependencies import (
     GuardedRoute,
+    Parts,
     PartsDep,
     Upload,
     form_or_json_body,
@@ -18,13 +20,15 @@ from service.dependencies import (
     scope,
 )
 from service.downloads import weights_response
-from service.errors import NotFound, ServiceError
+from service.errors import Conflict, NotFound, ServiceError
 from service.idempotency import Once, creation
 from service.ledger import Caller, ModelDraft
+from service.ledger.deployments import refuse_holding, serving
+from service.ledger.holding import Holdings
 from service.lookups import check_failure
 from service.paging import Paging, paging
 from service.problems import problem_responses
-from service.resources import Model, ModelVersion
+from service.resources import Model, ModelFacts, ModelVersion
 from service.schemas import ModelOrder, Page
 from service.uploads import store_weights
 
@@ -34,6 +38,16 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
+
+
+class FileHeaders(BaseModel):
+    """What a caller says of the part of a file that it wants."""
+
+    range: str | None = None
+    if_none_match: str | None = None
+    if_range: str | None = None
+
+
 _read_order = json_or_form(ModelOrder, "model", "weights")
 
 
@@ -57,6 +71,8 @@ _read_order = json_or_form(ModelOrder, "model", "weights")
         "idempotency_key_in_use",
         "idempotency_key_reused",
         "path_outside_roots",
+        "unknown_revision",
+        "version_not_current",
         "weights_digest_mismatch",
         "weights_not_found",
         "weights_not_safetensors",
@@ -92,6 +108,8 @@ def register_model(
         preprocessing=order.preprocessing.model_dump(mode="json"),
         classifier=order.classifier,
         recipe=order.recipe.model_dump() if order.recipe else None,
+        dataset_revision=order.dataset_revision,
+        trained_on_erased=order.trained_on_erased,
         weights_uri=weights.key,
         weights_sha256=weights.sha256,
     )
@@ -147,9 +165,48 @@ def list_versions(
     """Return one page, oldest first."""
     with parts.database.read() as session:
         page = ledger.page_versions(session, caller, model_id, paging.start, paging.limit)
-        shown = paging.page(page, [ModelVersion.of(row) for row in page.items])
+        held = Holdings(session, ledger.get_model(session, caller, model_id))
+        items = [ModelVersion.of(row, held.of(row)) for row in page.items]
+        shown = paging.page(page, items)
     link = paging.response.headers.get("link")
     return conditional.answer(shown, if_none_match, {"Link": link} if link else None)
+
+
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": {"application/vnd.safetensors": {}}},
+    206: {"description": "The range asked for."},
+    304: {"description": "You have it already."},
+}
+
+
+@router.get(
+    "/{model_id}/versions/current/weights",
+    summary="Download the weights that may serve",
+    response_class=StreamingResponse,
+    responses={
+        **_FILE,
+        **problem_responses(
+            "not_found", "model_not_ready", "version_holds_erased_data", "range_not_satisfiable"
+        ),
+    },
+)
+def get_current_weights(
+    model_id: uuid.UUID,
+    caller: Annotated[Caller, scope("models:read")],
+    parts: PartsDep,
+    headers: Annotated[FileHeaders, Header()],
+) -> Response:
+    """Return the current version's file, unless it holds what was erased before it was registered.
+
+    Deployments that fetch from here never go back to a version that holds erased data.
+    """
+    with parts.database.read() as session:
+        model = ledger.get_model(session, caller, model_id)
+        version = ledger.current_version(session, caller, model_id)
+        if version is None:
+            raise Conflict("model_not_ready", "The model has no version that may serve.")
+        refuse_holding(session, model, version)
+    return _file(parts, version, headers)
 
 
 @router.get(
@@ -157,10 +214,10 @@ def list_versions(
     summary="Download a version's weights",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The file.", "content": {"application/vnd.safetensors": {}}},
-        206: {"description": "The range asked for."},
-        304: {"description": "You have it already."},
-        **problem_responses("not_found", "weights_purged", "range_not_satisfiable"),
+        **_FILE,
+        **problem_responses(
+            "not_found", "weights_purged", "version_not_current", "range_not_satisfiable"
+        ),
     },
 )
 def get_weights(
@@ -169,28 +226,44 @@ def get_weights(
     number: int,
     caller: Annotated[Caller, scope("models:read")],
     parts: PartsDep,
-    range_: Annotated[str | None, Header(alias="Range")] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
-    if_range: Annotated[str | None, Header()] = None,
+    headers: Annotated[FileHeaders, Header()],
+    for_audit: Annotated[
+        bool, Query(description="Serve a superseded or rejected version too; never deploy it.")
+    ] = False,
 ) -> Response:
-    """Return the safetensors file; its ETag is its SHA-256. One range per request is served."""
+    """Return the safetensors file; its ETag is its SHA-256. One range per request is served.
+
+    A version that was superseded or rejected still holds what was erased since. It is refused, so
+    that nobody rolls back to it unawares; an auditor asks for it by `for_audit`.
+    """
     if not 0 < number < 2**31:
         raise NotFound("version")
     with parts.database.read() as session:
         version = ledger.get_version(session, caller, model_id, number)
+        if version.purged_at is None and not for_audit:
+            ledger.refuse_outdated(session, version)
     if version.purged_at is not None:
         raise ServiceError(410, "weights_purged", "This version's weights were removed.")
+    return _file(parts, version, headers)
+
+
+def _file(parts: Parts, version: tables.ModelVersion, headers: FileHeaders) -> Response:
     return weights_response(
         parts.storage,
         version.weights_uri,
         version.weights_sha256,
-        wanted=range_,
-        if_none_match=if_none_match,
-        if_range=if_range,
+        wanted=headers.range,
+        if_none_match=headers.if_none_match,
+        if_range=headers.if_range,
     )
 
 
 def _model(session: Session, caller: Caller, row: tables.Model) -> Model:
     current = ledger.current_version(session, caller, row.id)
     code = check_failure(session, row.id) if row.reason else None
-    return Model.of(row, current.number if current else None, code)
+    suspect = 0
+    if row.suspect is not None:
+        held = Holdings(session, row).of(current)
+        suspect = held.suspect or (held.samples if row.trained_on_erased else 0)
+    number = current.number if current else None
+    return Model.of(row, ModelFacts(number, code, suspect, serving(session, row.id)))

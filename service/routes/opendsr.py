@@ -22,10 +22,12 @@ from service.ledger.opendsr import open_opendsr_request, opendsr_request
 from service.opendsr import API_VERSION, PREFIX, OpendsrNotReady, OpendsrSigner
 from service.opendsr_orders import read_order, request_order
 from service.problems import problem_responses
+from service.routes.requests import REFUSALS
 from service.routes.webhooks import refuse_url
 
 PEM_TYPE = "application/x-pem-file"
 _CALLER = ("invalid_credentials", "insufficient_scope", "opendsr_not_ready")
+_TOLD_AS = {409: 400, 422: 400}
 _SIGNED = {"X-OpenDSR-Processor-Domain": "the domain", "X-OpenDSR-Signature": "of the raw body"}
 
 
@@ -116,6 +118,8 @@ def certificate(signer: SignerDep) -> Response:
             "opendsr_repeated",
             "opendsr_unsupported",
             "not_found",
+            *REFUSALS,
+            told_as=_TOLD_AS,
         ),
     },
     openapi_extra={
@@ -171,7 +175,10 @@ def get_status(
     status_code=202,
     summary="Withdraw an OpenDSR request",
     response_class=Response,
-    responses={202: _signed("The signed receipt."), **problem_responses("not_found")},
+    responses={
+        202: _signed("The signed receipt."),
+        **problem_responses("not_found", "already_closed", "illegal_move", told_as=_TOLD_AS),
+    },
 )
 def cancel(
     subject_request_id: str,
@@ -203,7 +210,7 @@ def _time(moment: datetime) -> str:
 
 
 def _translated(error: ServiceError) -> ServiceError:
-    status = 400 if error.status_code in (409, 422) else error.status_code
+    status = _TOLD_AS.get(error.status_code, error.status_code)
     details = [
         {"domain": "expunge", "reason": error.code, "message": found["detail"]}
         for found in error.errors

@@ -38,19 +38,11 @@ AGAIN = {REPLAYED: "true"}
 OPEN = ("pending", "in_progress", "on_hold")
 
 
-_REFUSALS = problem_responses(
-    "invalid_credentials",
-    "insufficient_scope",
+REFUSALS = (
     "invalid_request",
-    "not_json",
-    "not_found",
-    "body_too_large",
     "quota_exceeded",
-    "unsupported_media_type",
     "already_erased",
     "already_requested",
-    "idempotency_key_in_use",
-    "idempotency_key_reused",
     "model_rejected",
     "bad_hyperparameters",
     "bad_ladder",
@@ -82,7 +74,17 @@ _REFUSALS = problem_responses(
             "model": DeletionRequest | RequestEstimate | RequestGroup | GroupEstimate,
             "description": "What this wish repeats, or the price of a dry run.",
         },
-        **_REFUSALS,
+        **problem_responses(
+            "invalid_credentials",
+            "insufficient_scope",
+            "not_json",
+            "not_found",
+            "body_too_large",
+            "unsupported_media_type",
+            "idempotency_key_in_use",
+            "idempotency_key_reused",
+            *REFUSALS,
+        ),
     },
 )
 def open_request(

@@ -21,12 +21,14 @@ from service.tables.base import (
     new_id,
 )
 from service.tables.contract import Approval, IdempotencyKey
-from service.tables.datasets import Dataset, Sample, Tombstones
-from service.tables.evidence import AuditEvent, Outbox, Report
+from service.tables.datasets import Dataset, DatasetRevision, Sample, Tombstones
+from service.tables.deployments import Deployment
+from service.tables.evidence import AuditCheckpoint, AuditEvent, Outbox, Report
 from service.tables.groups import RequestGroup
 from service.tables.identity import ApiKey, Tenant
 from service.tables.jobs import Job, JobNeed, Pool, Reference
 from service.tables.models import Model, ModelVersion
+from service.tables.purges import ErasedHash, Purge
 from service.tables.qualifications import Qualification, QualificationTrial
 from service.tables.requests import (
     Audit,
@@ -47,13 +49,17 @@ __all__ = [
     "ApiKey",
     "Approval",
     "Audit",
+    "AuditCheckpoint",
     "AuditEvent",
     "AuditPurpose",
     "AuditStatus",
     "Base",
     "Dataset",
+    "DatasetRevision",
     "DeletionRequest",
+    "Deployment",
     "EndpointState",
+    "ErasedHash",
     "GroupStatus",
     "IdempotencyKey",
     "Job",
@@ -67,6 +73,7 @@ __all__ = [
     "Outbox",
     "Pool",
     "PoolState",
+    "Purge",
     "Qualification",
     "QualificationState",
     "QualificationTrial",

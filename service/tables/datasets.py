@@ -10,9 +10,10 @@ from service.tables.base import Base, JsonList, Key, TenantKey
 
 
 class Dataset(Base):
-    """D and H as registered; never changed afterwards.
+    """D and H in their newest revision; each revision has a row of its own that never changes.
 
-    `fingerprint`: SHA-256 over the sorted (sample_id, content sha256, label). `train_ordinals` and
+    `fingerprint`: SHA-256 over the sorted (sample_id, content sha256, label); of a later revision,
+    over the fingerprint of the one before and that of what was added. `train_ordinals` and
     `holdout_ordinals`: bitmaps.
     """
 
@@ -31,11 +32,34 @@ class Dataset(Base):
     num_holdout: Mapped[int]
     train_ordinals: Mapped[bytes]
     holdout_ordinals: Mapped[bytes]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime]
+
+
+class DatasetRevision(Base):
+    """D and H of one revision, from 1: all samples of the one before, and those added with it.
+
+    `manifest_uri` and `format` are those of what was added; the other fields as in `Dataset`.
+    """
+
+    __tablename__ = "dataset_revisions"
+
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[TenantKey]
+    manifest_uri: Mapped[str]
+    format: Mapped[str] = mapped_column(String(32))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    num_train: Mapped[int]
+    num_holdout: Mapped[int]
+    train_ordinals: Mapped[bytes]
+    holdout_ordinals: Mapped[bytes]
+    created_by: Mapped[str]
     created_at: Mapped[datetime]
 
 
 class Sample(Base):
-    """One row of the manifest; `ordinal` is its place, from 0."""
+    """One row of a manifest; `ordinal` is its place, from 0, counted on through the revisions."""
 
     __tablename__ = "samples"
     __table_args__ = (
@@ -57,7 +81,10 @@ class Sample(Base):
 
 
 class Tombstones(Base):
-    """E: every ordinal of a data set ever accepted for erasure. It only grows."""
+    """E: every ordinal of a data set ever accepted for erasure. It only grows.
+
+    `dropped`: those of E whose rows in `samples` are gone, null while there are none.
+    """
 
     __tablename__ = "tombstones"
 
@@ -65,4 +92,5 @@ class Tombstones(Base):
     tenant_id: Mapped[TenantKey]
     ordinals: Mapped[bytes]
     count: Mapped[int]
+    dropped: Mapped[bytes | None]
     updated_at: Mapped[datetime]

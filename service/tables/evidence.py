@@ -38,10 +38,13 @@ class Report(Base):
 class AuditEvent(Base):
     """One link of a tenant's hash chain: `hash` covers all other fields, `prev_hash` included.
 
-    Triggers refuse every update and delete.
+    Triggers refuse every update and delete; no two links can follow the same one.
     """
 
     __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("uq_audit_events_tenant_id_prev_hash", "tenant_id", "prev_hash", unique=True),
+    )
 
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -52,6 +55,22 @@ class AuditEvent(Base):
     payload: Mapped[JsonObject]
     prev_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditCheckpoint(Base):
+    """The head of a tenant's log, entry `seq` with its `hash`, as signed at some time.
+
+    `envelope` holds the DSSE bytes. Triggers refuse every update and delete.
+    """
+
+    __tablename__ = "audit_checkpoints"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(String(64))
+    keyid: Mapped[str]
+    envelope: Mapped[bytes]
+    signed_at: Mapped[datetime]
 
 
 class Outbox(Base):

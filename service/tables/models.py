@@ -14,7 +14,9 @@ _CURRENT = text("state = 'current'")
 class Model(Base):
     """A trained classifier, the data set it was trained on and, perhaps, the recipe.
 
-    `erased`: bitmap of the ordinals that completed requests of this model erased.
+    `dataset_revision` is the one that it was trained on. `erased`: bitmap of the ordinals that
+    completed requests of this model erased. `suspect`: bitmap of the ordinals of E that it was, or
+    may have been, trained on when it was registered; `trained_on_erased` is what its owner said.
     """
 
     __tablename__ = "models"
@@ -23,6 +25,9 @@ class Model(Base):
     id: Mapped[Key]
     tenant_id: Mapped[TenantKey]
     dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    dataset_revision: Mapped[int] = mapped_column(server_default="1")
+    trained_on_erased: Mapped[bool | None]
+    suspect: Mapped[bytes | None]
     name: Mapped[str]
     architecture: Mapped[str]
     architecture_kwargs: Mapped[JsonObject]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
 from service.config import Settings
 
@@ -141,11 +142,23 @@ def test_every_container_gets_the_secrets_that_it_uses_and_no_other() -> None:
     signing = {"signing.pem", "signing.jwks.json"}
     assert {name: set(s["secrets"]) for name, s in SERVICES.items() if "secrets" in s} == {
         "postgres": {"postgres_password"},
-        "migrate": {"postgres_password"},
-        "api": {"postgres_password", "pepper"} | signing,
-        "sweep": {"postgres_password", "pepper"},  # webhooks are signed with sealed secrets
-        "worker": {"postgres_password"} | signing,
+        "migrate": {"postgres_password", "app_password"},
+        "api": {"app_password", "pepper"} | signing,
+        "sweep": {"app_password", "pepper"} | signing,  # it signs checkpoints and webhooks
+        "worker": {"app_password"} | signing,
     }
+
+
+def test_only_the_migration_connects_as_the_owner_of_the_tables() -> None:
+    users = {
+        name: make_url(service["environment"]["EXPUNGE_DATABASE_URL"]).username
+        for name, service in SERVICES.items()
+        if "EXPUNGE_DATABASE_URL" in service.get("environment", {})
+    }
+    owner = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    application = dict.fromkeys(("api", "sweep", "worker"), "expunge_app")
+    assert users == {"migrate": owner} | application
+    assert "expunge_app" in SERVICES["migrate"]["command"]
 
 
 def test_only_those_who_call_others_have_a_way_out() -> None:

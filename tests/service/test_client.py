@@ -189,3 +189,23 @@ def test_weights_are_written_to_a_file(tmp_path: Path) -> None:
     with connect(handle) as client:
         path = client.download_weights("m", 2, tmp_path / "w")
     assert path.read_bytes() == b"tensors"
+
+
+@pytest.mark.parametrize(("wait", "calls"), [("0", 3), ("3600", 1), ("soon", 1)])
+def test_a_client_that_calls_too_often_waits_as_it_is_told(wait: str, calls: int) -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.url.path)
+        if len(seen) < 3:
+            headers = {"Retry-After": wait}
+            return httpx2.Response(429, json={"code": "rate_limited"}, headers=headers)
+        return httpx2.Response(200, json={"id": "m", "status": "ready"})
+
+    with ExpungeClient("http://x", "k", transport=httpx2.MockTransport(answer)) as client:
+        if calls == 1:
+            with pytest.raises(ExpungeProblem, match="rate_limited"):
+                client.model("m")
+        else:
+            assert client.model("m")["status"] == "ready"
+    assert len(seen) == calls

@@ -173,7 +173,10 @@ def test_a_bundle_names_all_that_a_new_audit_needs(
     files = contents(bundle(report, signer, LISTED))
     weights = json.loads(files["weights.json"])
     assert weights["base"]["sha256"] == report_context.base.sha256
-    assert weights["result"]["path"] == f"/v1/models/{report_context.model_id}/versions/2/weights"
+    assert (
+        weights["result"]["path"]
+        == f"/v1/models/{report_context.model_id}/versions/2/weights?for_audit=true"
+    )
     assert len(weights["references"]) == 19
     assert json.loads(files["policy.json"])["influence"]["limit"] == 0.33
     assert json.loads(files["recipe.json"]) == report_context.recipe

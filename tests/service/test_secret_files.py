@@ -15,6 +15,7 @@ MODES = {
     "signing.jwks.json": 0o444,
     "pepper": 0o400,
     "postgres_password": 0o444,
+    "app_password": 0o444,
 }
 
 

@@ -228,6 +228,32 @@ def test_measurements_are_kept_and_change_nothing(audited: dict[str, Any]) -> No
     assert sorted(Path(audited["cache_dir"]).rglob("*")) == kept
 
 
+def test_images_of_earlier_requests_may_be_gone_and_no_others(
+    audited: dict[str, Any], tmp_path: Path
+) -> None:
+    images = write_images(tmp_path / "again")
+    roles = {number: role_of(number) for number in range(len(images))} | {8: "erased"}
+    rows = [
+        (number, number, row.uri, row.sha256, row.label, roles[number])
+        for number, row in enumerate(images)
+    ]
+    write_samples(rows, Path(audited["samples"]))
+    spec = audited | {"forget_sets": {"first": [0, 4]}, "cache_dir": None}
+    whole = execute(spec, ignore)
+    assert (whole["audits"]["first"]["counts"]["erased"], whole["erased_gone"]) == (1, 0)
+    erased = tmp_path / "data" / images[8].uri
+    content = erased.read_bytes()
+    erased.unlink()
+    rest = execute(spec, ignore)
+    assert (rest["audits"]["first"]["counts"]["erased"], rest["erased_gone"]) == (0, 1)
+    without = data_digest(Execution(spec, ignore))
+    erased.write_bytes(content)
+    assert data_digest(Execution(spec, ignore)) != without
+    (tmp_path / "data" / images[4].uri).unlink()
+    with pytest.raises(UsageFailure, match="1 of"):
+        execute(spec, ignore)
+
+
 def test_the_cache_key_depends_on_every_sample(audited: dict[str, Any], tmp_path: Path) -> None:
     other = copy.deepcopy(audited)
     rows = [

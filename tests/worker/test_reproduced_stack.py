@@ -31,7 +31,7 @@ def purge(stack: Installation) -> None:
     """Purge all references."""
     settings = stack.settings.model_copy(update={"reference_grace_s": 0})
     with stack.database.write() as session:
-        ledger.purge_references(session, stack.storage, settings)
+        ledger.purge(session, settings, stack.caller.tenant_id)
     assert ready_references(stack) == 0
 
 

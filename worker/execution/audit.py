@@ -41,7 +41,9 @@ def run(execution: Execution) -> dict[str, Any]:
     }
     found = copies.search(execution)
     seconds = time.perf_counter() - start
-    return {"audits": results, "figures": figures, "seconds": seconds, **found}
+    gone = len(execution.spec["erased"]) - len(execution.erased)
+    outcome = {"audits": results, "figures": figures, "seconds": seconds, "erased_gone": gone}
+    return outcome | found
 
 
 def _conclude(task: AuditTask, level: str) -> Mapping[str, AuditResult | ReferenceFreeResult]:
@@ -51,7 +53,7 @@ def _conclude(task: AuditTask, level: str) -> Mapping[str, AuditResult | Referen
 def _task(execution: Execution) -> AuditTask:
     spec = execution.spec
     cache = spec.get("cache_dir")
-    places = {position: place for place, position in enumerate(spec["erased"])}
+    places = {position: place for place, position in enumerate(execution.erased)}
     forget_sets = {
         key: [places[position] for position in positions]
         for key, positions in spec["forget_sets"].items()
@@ -62,7 +64,7 @@ def _task(execution: Execution) -> AuditTask:
         references=[_model(execution, r["path"], r["sha256"]) for r in spec["references"]],
         retain=execution.role("retain"),
         holdout=execution.role("holdout"),
-        erased=execution.images.subset(execution.rows_at(spec["erased"])),
+        erased=execution.images.subset(execution.rows_at(execution.erased)),
         forget_sets=forget_sets,
         classifier=execution.classifier,
         num_classes=execution.num_classes,
@@ -86,7 +88,7 @@ def data_digest(execution: Execution) -> str:
     labels = samples.labels.tolist()
     roles = ["erased" if role == "forget" else role for role in samples.roles]
     digest = hashlib.sha256(json.dumps(execution.spec["model"], sort_keys=True).encode())
-    digest.update(json.dumps(execution.spec["erased"]).encode())
+    digest.update(json.dumps(execution.erased).encode())
     for row in zip(samples.positions, samples.digests, labels, roles, strict=True):
         digest.update(repr(row).encode())
     return digest.hexdigest()

@@ -64,16 +64,33 @@ class Execution:
         return Preprocessing.from_dict(self.spec["model"]["preprocessing"])
 
     @cached_property
+    def reader(self) -> ImageReader:
+        """Return what reads the job's images."""
+        return ImageReader(Path(self.spec["data_root"]), self.preprocessing)
+
+    @cached_property
     def samples(self) -> Samples:
-        """Return the job's rows."""
-        return Samples.read(Path(self.spec["samples"]))
+        """Return the job's rows, without those of earlier requests whose images are gone by now.
+
+        Whoever asked for their erasure may delete them; all other images have to be there.
+        """
+        samples = Samples.read(Path(self.spec["samples"]))
+        rows = zip(samples.uris, samples.digests, samples.roles, strict=True)
+        kept = [role != "erased" or self.reader.holds(uri, sha256) for uri, sha256, role in rows]
+        return samples.only(kept)
+
+    @cached_property
+    def erased(self) -> list[int]:
+        """Return the positions of the samples of E whose images are there."""
+        present = set(self.samples.positions)
+        return [position for position in self.spec["erased"] if position in present]
 
     @cached_property
     def images(self) -> Images:
         """Return all samples of the job, in the order of their rows."""
         return load_images(
             self.samples,
-            ImageReader(Path(self.spec["data_root"]), self.preprocessing),
+            self.reader,
             self.preprocessing,
             num_classes=self.num_classes,
             device=self.device,

@@ -177,6 +177,19 @@ def test_keys_are_made_listed_and_revoked(
     assert revoked["revoked_at"] is not None
 
 
+def test_a_key_of_a_role_is_made_and_rotated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_json(monkeypatch, capsys, "migrate")
+    made = run_json(monkeypatch, capsys, "keys", "create", "audit 2026", "--role", "auditor")
+    assert "reports:read" in made["scopes"]
+    assert not [scope for scope in made["scopes"] if not scope.endswith(":read")]
+    rotated = run_json(monkeypatch, capsys, "keys", "rotate", made["id"], "--hours", "2")
+    assert rotated["key"] != made["key"]
+    assert rotated["prefix"] == made["prefix"]
+    assert rotated["previous_until"] > rotated["rotated_at"]
+
+
 def test_an_unknown_key_or_scope_is_a_problem_in_words(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +197,8 @@ def test_an_unknown_key_or_scope_is_a_problem_in_words(
     assert run(monkeypatch, "keys", "revoke", NO_REQUEST) == Exit.FAILED
     assert run(monkeypatch, "keys", "create", "x", "--scope", "everything") == Exit.FAILED
     assert "everything" in capsys.readouterr().err
+    assert run(monkeypatch, "keys", "create", "x", "--role", "root") == Exit.FAILED
+    assert "auditor" in capsys.readouterr().err
 
 
 def test_the_first_key_is_made_once_and_kept_for_its_owner_alone(

@@ -22,7 +22,7 @@ def test_secrets_are_made_and_rotated_and_none_is_printed(
 ) -> None:
     assert _run(monkeypatch, "make", str(tmp_path), "--json") == Exit.OK
     printed = capsys.readouterr().out
-    assert len(json.loads(printed)["made"]) == 4
+    assert len(json.loads(printed)["made"]) == 5
     assert _run(monkeypatch, "rotate", str(tmp_path), "--json") == Exit.OK
     rotated = capsys.readouterr().out
     assert json.loads(rotated)["keyid"].startswith("SHA256:")

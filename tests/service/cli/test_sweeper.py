@@ -7,12 +7,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from service import ledger
 from service.cli.operating import Sweeper
 from service.config import Settings
 from service.database import Database
+from service.keys import ensure_tenant
+from service.tables import AuditCheckpoint, AuditEvent
 
 PATIENCE_S = 20.0
 
@@ -86,3 +90,24 @@ def test_without_a_pulse_file_none_is_made(
     with _sweeping(settings.model_copy(update={"pulse_file": None})):
         assert done.wait(PATIENCE_S)
     assert not pulse.exists()
+
+
+def test_heads_are_signed_and_a_damaged_log_is_reported_and_stops_nothing(
+    settings: Settings,
+) -> None:
+    sweeper = Sweeper(settings)
+    with closing(sweeper._database) as database:
+        with database.write() as session:
+            good, bad = (ensure_tenant(session, name).id for name in ("good", "bad"))
+            session.execute(text("DROP TRIGGER audit_events_no_update"))
+            damage = update(AuditEvent).where(AuditEvent.tenant_id == bad).values(actor="b")
+            session.execute(damage)
+        with capture_logs() as logs:
+            sweeper.checkpoint()
+            sweeper.checkpoint()
+        with database.read() as session:
+            [signed] = session.scalars(select(AuditCheckpoint))
+    assert (signed.tenant_id, signed.seq) == (good, 1)
+    assert [(line["event"], line["tenant"]) for line in logs] == [
+        ("audit log damaged", str(bad))
+    ] * 2

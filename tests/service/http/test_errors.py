@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from service import ledger
 from service.keys import create_key, ensure_tenant, revoke
+from service.paging import seal
 from service.problem_catalog import CATALOG
 from tests.service.http.conftest import MakeKey
 from tests.service.ledger.world import World
@@ -148,3 +149,37 @@ def test_bad_cursors_are_refused(client: TestClient, world: World) -> None:
     problem(client.get("/v1/models?cursor=x"), 422, "bad_cursor")
     url = f"/v1/datasets/{world.dataset_id}/samples?cursor=x"
     problem(client.get(url), 422, "bad_cursor")
+
+
+@pytest.mark.parametrize("text", [r"\u0000", r"\ud800"])
+def test_characters_that_no_database_holds_are_refused(client: TestClient, text: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"sample_ids": ["secret{text}"]}}'
+    response = client.post("/v1/deletion-requests", content=body, headers=headers)
+    assert "secret" not in str(problem(response, 400, "not_json"))
+    for url in ("/v1/deletion-requests?cursor=%00", "/v1/reports/%00/bundle"):
+        problem(client.get(url), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("position", ["", "-1", "9" * 5000, "٣", "x"])
+def test_cursors_that_a_caller_made_up_are_refused(
+    client: TestClient, world: World, position: str
+) -> None:
+    for url in (
+        f"/v1/models/{world.model_id}/versions",
+        f"/v1/datasets/{world.dataset_id}/samples",
+        "/v1/models",
+    ):
+        made_up = seal(f"{url}?", position)
+        found = client.get(url, params={"cursor": made_up})
+        assert found.status_code == 422, (url, found.text)
+
+
+@pytest.mark.parametrize("label", [-1, 2**31, 2**62])
+def test_labels_that_no_database_holds_are_refused(
+    client: TestClient, world: World, label: int
+) -> None:
+    url = f"/v1/datasets/{world.dataset_id}/samples"
+    problem(client.get(url, params={"label": label}), 422, "invalid_request")
+    body = {"model_id": str(world.model_id), "labels": [label]}
+    problem(client.post("/v1/deletion-requests", json=body), 422, "invalid_request")

@@ -107,6 +107,19 @@ def test_a_dry_run_prices_every_member_and_writes_nothing(
     problem(client.post(URL, json=wish(world, "x", dry_run=True)), 422, "unknown_samples")
 
 
+def test_a_subject_in_another_open_request_is_not_taken_for_forgotten(
+    client: TestClient, world: World, other: str
+) -> None:
+    world.request("s0", "s1")
+    body = wish(world, subject_ids=["p0"])
+    refusal = problem(client.post(URL, json=body), 409, "already_requested")
+    assert refusal["model_id"] == str(world.model_id)
+    world.work("PASS")
+    group = client.post(URL, json=body).json()
+    assert [member["model_id"] for member in group["members"]] == [other]
+    assert group["left_out"] == [{"model_id": str(world.model_id), "code": "holds_none"}]
+
+
 def test_strangers_find_nothing(client: TestClient, world: World, make_key: MakeKey) -> None:
     path = client.post(URL, json=wish(world, "s0")).json()["links"]["self"]
     weak = {"Authorization": f"Bearer {make_key('requests:read')}"}

@@ -8,10 +8,15 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
 QUALIFICATION = {"method": "muda", "policy": "first-look", "trials": 2, "seed": 1}
+DEPLOYMENT = {"version": 1, "environment": "production", "deployed_by": "pipeline"}
 BODIES: Mapping[str, Mapping[str, object]] = {
     "/v1/models/{model_id}/qualifications": QUALIFICATION,
+    "/v1/datasets/{dataset_id}/samples": {"manifest_uri": "manifest.csv"},
+    "/v1/models/{model_id}/deployments": DEPLOYMENT,
     "/v1/deletion-requests/{request_id}/extend": {"reason": "complexity"},
     "/v1/deletion-requests/{request_id}/hold": {"reason": "legal_claims"},
+    "/v1/deletion-request-groups/{group_id}/extend": {"reason": "complexity"},
+    "/v1/deletion-request-groups/{group_id}/hold": {"reason": "legal_claims"},
     "/v1/deletion-requests/{request_id}/approve": {"reason": "other"},
     "/v1/deletion-requests/{request_id}/reject": {"reason": "other"},
     "/v1/deletion-requests/{request_id}/audits": {},

@@ -135,7 +135,7 @@ def _artifacts(names: Sequence[str], salt: str) -> dict[str, Any]:
         name: {
             "uri": key(f"{salt}-{name}"),
             "sha256": digest(f"{salt}-{name}"),
-            "media_type": "application/octet-stream",
+            "media_type": "image/svg+xml" if name == "bars" else "application/octet-stream",
             "size": 1,
         }
         for name in names

