@@ -1,4 +1,10 @@
-"""Conditional requests: entity tags over a resource's JSON (RFC 9110, 13)."""
+"""Conditional requests: entity tags over a resource's JSON (RFC 9110, 13).
+
+A tag has two halves, `"<state>-<all>"`. The first is over what a decision rests on, without what
+moves by itself while a run works or time passes; the second over everything that is shown.
+`If-None-Match` compares whole tags, weakly. `If-Match` compares strong tags by their first half:
+with the whole a caller could hardly ever withdraw a request that is being worked on.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,9 +26,14 @@ IfMatch = Annotated[
 UNCHANGED: dict[int | str, dict[str, str]] = {304: {"description": "Nothing has changed."}}
 
 
+PASSING = {"progress", "days_left", "tries", "passed_over"}
+"""Members of a resource that tell how far the work is; no decision is out of date by them."""
+
+
 def etag_of(resource: BaseModel) -> str:
     """Return the strong entity tag of a resource."""
-    return f'"{hashlib.sha256(resource.model_dump_json().encode()).hexdigest()[:32]}"'
+    state, shown = resource.model_dump_json(exclude=PASSING), resource.model_dump_json()
+    return f'"{_digest(state)}-{_digest(shown)}"'
 
 
 def answer(
@@ -37,7 +48,7 @@ def answer(
 
 
 def refuse_changed(if_match: str | None, resource: BaseModel) -> None:
-    """Refuse a write by a caller who saw the resource otherwise than it is.
+    """Refuse a write by a caller who saw the resource in another state; progress is none.
 
     Raises:
         ServiceError: ``precondition_failed`` (412).
@@ -45,5 +56,10 @@ def refuse_changed(if_match: str | None, resource: BaseModel) -> None:
     if if_match is None:
         return
     tags = {tag.strip() for tag in if_match.split(",")}  # a weak tag matches nothing
-    if "*" not in tags and etag_of(resource) not in tags:
+    states = {tag.partition("-")[0] for tag in tags if tag.startswith('"')}
+    if "*" not in tags and etag_of(resource).partition("-")[0] not in states:
         raise ServiceError(412, "precondition_failed", "The resource has changed since.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

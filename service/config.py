@@ -9,7 +9,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.errors import Unprocessable
 from service.methods import catalog
+from service.policies import load_policy
 
 
 class Settings(BaseSettings):
@@ -37,6 +39,7 @@ class Settings(BaseSettings):
     reference_grace_s: float = Field(default=3600, ge=0)
     max_failures: int = Field(default=3, ge=1)
     approval_policies: list[str] = Field(default_factory=list)
+    approval_yields_days: float = Field(default=5, gt=0, le=365)
     public_holidays: list[date] = Field(default_factory=list)
     idempotency_days: float = Field(default=30, gt=0)
     back_off_s: float = Field(default=5, gt=0)
@@ -102,6 +105,16 @@ class Settings(BaseSettings):
                 f"EXPUNGE_PLUGIN_METHODS names {', '.join(taken)}, which Expunge has itself; have"
                 " the plug-in's entry point renamed"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_approval_policies(self) -> Self:
+        """Refuse names of no policy: a misspelt one would turn approval off without a word."""
+        for name in self.approval_policies:
+            try:
+                load_policy(name)
+            except Unprocessable as error:
+                raise ValueError(f"EXPUNGE_APPROVAL_POLICIES names {name!r}. {error}") from None
         return self
 
     @model_validator(mode="after")

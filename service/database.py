@@ -50,6 +50,7 @@ class Limits:
     orphan_age_s: float = 3600
     keep_superseded_days: float = 30
     keep_samples_days: float = 90
+    approval_yields_days: float = 5
 
 
 class Database:
@@ -80,6 +81,7 @@ class Database:
             settings.orphan_age_s,
             settings.keep_superseded_days,
             settings.keep_samples_days,
+            approval_yields_days=settings.approval_yields_days,
         )
         return cls(settings.database_url, limits)
 

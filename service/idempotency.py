@@ -4,24 +4,31 @@ After draft-ietf-httpapi-idempotency-key-header. Only answers that created somet
 refused or failed call gives its key back. docs/api.md tells callers, decision 0018 why.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import structlog
 from fastapi import Depends, FastAPI, Header, Request, Response, Security
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from service import ledger
-from service.dependencies import JSON_TYPE, PartsDep, get_caller, read_form
+from service.dependencies import JSON_TYPE, Parts, PartsDep, get_caller, read_form
 from service.ledger import Caller, HeldCall, KeptAnswer, NamedCall
+from service.ledger.calls import LOCK_S
 
 REPLAYED = "Idempotent-Replayed"
+RENEW_S = LOCK_S / 5
 _CHUNK_BYTES = 1 << 20
+Result = TypeVar("Result")
+_log = structlog.get_logger("service.idempotency")
 _KEY = r'^("[\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'
 
 
@@ -84,23 +91,40 @@ async def _begin(
         body_digest=await _body_digest(request),
     )
 
-    def in_transaction(work: Callable[[Session], Any]) -> Any:  # noqa: ANN401 - what work returns
-        with parts.database.write() as session:
-            return work(session)
-
     days = parts.settings.idempotency_days
-    held = await run_in_threadpool(
-        in_transaction, lambda session: ledger.begin_call(session, caller, call, days)
-    )
+    begin = partial(ledger.begin_call, caller=caller, call=call, keep_days=days)
+    held = await _in_transaction(parts, begin)
     if isinstance(held, KeptAnswer):
         raise Replay(held)
     once, ended = Once(held), False
+    renewing = asyncio.create_task(_renew(parts, held))
     try:
         yield once
         ended = once.answered  # a call that created nothing, like a dry run, needs no key
     finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
         if not ended:
-            await run_in_threadpool(in_transaction, partial(ledger.drop_call, held=held))
+            await _in_transaction(parts, partial(ledger.drop_call, held=held))
+
+
+async def _in_transaction(parts: Parts, work: Callable[[Session], Result]) -> Result:
+    def run() -> Result:
+        with parts.database.write() as session:
+            return work(session)
+
+    return await run_in_threadpool(run)
+
+
+async def _renew(parts: Parts, held: HeldCall) -> None:
+    """Keep the lock of a call that takes long, as a big upload may, until it is cancelled."""
+    while True:
+        await asyncio.sleep(RENEW_S)
+        try:
+            if not await _in_transaction(parts, partial(ledger.renew_call, held=held)):
+                return  # answered, or taken over: `keep_answer` will tell
+        except SQLAlchemyError as error:  # it is tried again long before the lock is over
+            _log.warning("idempotency key not renewed", error=type(error).__name__)
 
 
 async def _body_digest(request: Request) -> str:

@@ -4,9 +4,10 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service import tables
+from service.bounds import AwareMoment
 from service.keys import ROLES, SCOPES
 from service.schemas import Name
 
@@ -35,7 +36,7 @@ class KeyOrder(BaseModel):
         max_length=50,
         description=f"Of {', '.join(sorted(SCOPES))}. Without these and a role: the maker's.",
     )
-    expires_at: AwareDatetime | None = Field(
+    expires_at: AwareMoment | None = Field(
         default=None, description="Default, and at the latest: when the maker's own key expires."
     )
 

@@ -4,10 +4,11 @@ import json
 import uuid
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 
 from service import ledger, strict_json
+from service.bounds import AwareMoment
 from service.config import Settings
 from service.errors import ServiceError
 from service.ladders import NamedRung
@@ -66,7 +67,7 @@ class OpendsrOrder(BaseModel):
     subject_request_id: str = Field(pattern=_UUID4)
     subject_request_type: Literal["access", "portability", "erasure"]
     subject_identities: list[Identity] = Field(default=[], max_length=1000)
-    submitted_time: AwareDatetime
+    submitted_time: AwareMoment
     api_version: str | None = Field(default=None, max_length=20)
     status_callback_urls: list[str] = Field(default=[], max_length=10)
     extensions: dict[str, Any] = Field(default={}, max_length=100)

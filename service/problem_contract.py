@@ -68,6 +68,11 @@ CONTRACT: dict[str, Problem] = {
     "other_candidate": Problem(
         409, "Another version waits for approval", "Look at `candidate` and decide about that one."
     ),
+    "no_approver": Problem(
+        409,
+        "Nobody could approve the candidate",
+        "Have a key with the role `approver` made and given to somebody else; then ask again.",
+    ),
     "approver_is_requester": Problem(
         409,
         "A requester cannot decide about the candidate",

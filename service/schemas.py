@@ -1,11 +1,11 @@
 """Bodies of requests, and the frame of every answer. Unknown members are refused."""
 
 import uuid
-from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.bounds import Moment
 from service.ladders import MethodName, NamedRung
 
 Item = TypeVar("Item")
@@ -190,7 +190,7 @@ class DeletionOrder(_Order):
     subject_ids: list[SampleId] = Field(default=[], max_length=10_000)
     subject_request_id: str | None = Field(default=None, min_length=1, max_length=200)
     regulation: Literal["gdpr", "uk_gdpr", "ccpa", "other"] = "gdpr"
-    submitted_time: datetime | None = Field(
+    submitted_time: Moment | None = Field(
         default=None, description="When the data subject asked; default: now."
     )
     policy: str = Field(default="standard", max_length=100)

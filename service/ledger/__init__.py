@@ -13,6 +13,7 @@ from service.ledger.calls import (
     begin_call,
     drop_call,
     keep_answer,
+    renew_call,
 )
 from service.ledger.checkpoints import (
     add_checkpoint,
@@ -133,7 +134,7 @@ from service.ledger.request_audits import (
     request_audit_of,
     request_images,
 )
-from service.ledger.requests import open_request, repeated_request
+from service.ledger.requests import known_request, open_request, repeated_request
 from service.ledger.samples import (
     class_counts,
     erased_ordinals,
@@ -228,6 +229,7 @@ __all__ = [
     "hold_request",
     "iso",
     "keep_answer",
+    "known_request",
     "lapses_at",
     "list_audits",
     "list_checkpoints",
@@ -264,6 +266,7 @@ __all__ = [
     "release",
     "release_request",
     "renew",
+    "renew_call",
     "repeated_request",
     "report_of_audit",
     "report_of_request",

@@ -31,6 +31,7 @@ from service.tables import (
 EVENTS: dict[tuple[type[Base], str], str] = {
     (DeletionRequest, "received"): "request.received",
     (DeletionRequest, "in_progress"): "request.in_progress",
+    (DeletionRequest, "awaiting_approval"): "request.awaiting_approval",
     (DeletionRequest, "pending"): "request.pending",
     (DeletionRequest, "on_hold"): "request.on_hold",
     (DeletionRequest, "extended"): "request.extended",

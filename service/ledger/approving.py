@@ -12,9 +12,10 @@ from service.ledger.closing import close_run
 from service.ledger.failing import climb, fail_run
 from service.ledger.log import take_turn
 from service.ledger.orders import Caller
-from service.ledger.planning import requests_of, waiting_approval
+from service.ledger.planning import pass_over, requests_of, waiting_approval
 from service.ledger.reading import get_request
 from service.ledger.report_context import ReportContext, SignedReport
+from service.ledger.starting import NOT_APPROVED
 from service.ledger.states import record
 from service.tables import Approval, DeletionRequest, ModelVersion, Run, new_id
 
@@ -27,7 +28,8 @@ def ask_approval(
 ) -> None:
     """Keep what closes the run until somebody approves or rejects its candidate.
 
-    The run stays active meanwhile, so no other run of the model overtakes it.
+    The run stays active meanwhile, so no other run of the model overtakes it; the webhooks are told
+    for each request. The question yields to deadlines, see `service.ledger.yielding`.
     """
     candidate = session.get_one(ModelVersion, run.candidate_version_id)
     session.add(
@@ -43,6 +45,8 @@ def ask_approval(
     )
     session.flush()
     record(session, run, "awaits_approval", version=candidate.number)
+    for request in requests_of(session, run):
+        record(session, request, "awaiting_approval", version=candidate.number)
 
 
 def decide(
@@ -82,7 +86,7 @@ def decide(
         verdicts = {uuid.UUID(key): verdict for key, verdict in approval.verdicts.items()}
         close_run(session, run, verdicts, approval.result, publish)
     else:
-        _go_on(session, run, version.number)
+        _go_on(session, run, version, approval)
     session.flush()
     return get_request(session, caller, request_id)
 
@@ -95,7 +99,14 @@ def _waiting(session: Session, request: DeletionRequest) -> tuple[Run, Approval]
     return run, approval
 
 
-def _go_on(session: Session, run: Run, number: int) -> None:
+def _go_on(session: Session, run: Run, version: ModelVersion, approval: Approval) -> None:
+    """Note that a person, not the audit, put the candidate aside; climb, or fail without a rung."""
+    number = version.number
+    words = (
+        f"Version {number} was put aside by {approval.decided_by}, not by its audit:"
+        f" {approval.reason_code}."
+    )
+    pass_over(session, run, NOT_APPROVED, words)
     if run.rung + 1 < len(run.ladder):
         climb(session, run)
         return
@@ -103,4 +114,4 @@ def _go_on(session: Session, run: Run, number: int) -> None:
         f"Version {number} passed but was not approved, and the ladder has no further method. The"
         " current version still contains the data. Request the samples again."
     )
-    fail_run(session, run, "not_approved", reason)
+    fail_run(session, run, NOT_APPROVED, reason)

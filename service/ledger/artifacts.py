@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from service.ledger.log import record_event
 from service.storage import KEY_PATTERN
 from service.tables import (
+    Approval,
     Audit,
     AuditPurpose,
     Dataset,
@@ -36,6 +37,10 @@ def named_artifacts(session: Session) -> set[str]:
     named = {key for query in queries for key in session.scalars(query) if key is not None}
     for figures in session.scalars(select(Report.figures)):
         named |= {figure["uri"] for figure in figures}
+    # figures of a candidate that waits for approval have no report yet
+    waiting = select(Approval.result["artifacts"]).where(Approval.decision.is_(None))
+    for artifacts in session.scalars(waiting):
+        named |= {artifact["uri"] for artifact in artifacts.values()}
     return {key for key in named if KEY_PATTERN.fullmatch(key)}
 
 

@@ -1,8 +1,9 @@
 """Creating calls that a caller named happen once, however often they are sent.
 
 A key is taken in a transaction of its own; the answer is kept in the transaction that creates, so
-that either both are there or neither. A call whose process died leaves a key that is locked until
-`LOCK_S` have passed; then the next one takes it over and the first could keep nothing any more.
+that either both are there or neither. A call at work renews its lock; one whose process died leaves
+a key that is locked until `LOCK_S` have passed; then the next one takes it over and the first
+could keep nothing any more.
 """
 
 import hashlib
@@ -109,6 +110,13 @@ def keep_answer(session: Session, held: HeldCall, answer: KeptAnswer) -> None:
     changed = session.execute(update(IdempotencyKey).where(*_mine(held)).values(values))
     if cast("CursorResult[Any]", changed).rowcount != 1:
         raise _in_use()
+
+
+def renew_call(session: Session, held: HeldCall) -> bool:
+    """Lock a key for `LOCK_S` more; return whether it is still this call's and not answered yet."""
+    lock = now(session) + timedelta(seconds=LOCK_S)
+    changed = session.execute(update(IdempotencyKey).where(*_mine(held)).values(locked_until=lock))
+    return cast("CursorResult[Any]", changed).rowcount == 1
 
 
 def drop_call(session: Session, held: HeldCall) -> None:

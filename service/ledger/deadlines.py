@@ -1,14 +1,15 @@
 """Until when a request must be answered, and by how much that may be put off.
 
 Where readings of the law differ the earlier one is taken: months are counted from the moment the
-data subject asked, not from the day after, and `due_at` never moves over a weekend. What Regulation
-(EEC, Euratom) 1182/71 Art. 3 grants beyond that is told beside it, as `lapses_at`.
+data subject asked, not from the day after, by the calendar of the caller's time zone or by that of
+UTC, and `due_at` never moves over a weekend. What Regulation (EEC, Euratom) 1182/71 Art. 3 grants
+beyond that is told beside it, as `lapses_at`.
 """
 
 import calendar
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 SATURDAY = 5
 
@@ -60,9 +61,16 @@ DUE_RULES = {name: regime.rule for name, regime in REGIMES.items()}
 
 
 def due_at(asked: datetime, regulation: str = "gdpr") -> datetime:
-    """Return the deadline of a request that was made at `asked` (UTC)."""
+    """Return the deadline of a request that was made at `asked`, in UTC.
+
+    On the last evening of a month it may be the next month in UTC already, or the other way round,
+    and months differ in length: of the two counts the earlier deadline holds.
+    """
     regime = REGIMES[regulation]
-    return add_months(asked, regime.months) + timedelta(days=regime.days)
+    return min(
+        (add_months(moment, regime.months) + timedelta(days=regime.days)).astimezone(UTC)
+        for moment in (asked, asked.astimezone(UTC))
+    )
 
 
 def extended_due_at(due: datetime, regulation: str = "gdpr") -> datetime:

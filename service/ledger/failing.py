@@ -16,6 +16,7 @@ from service.ledger.planning import (
 )
 from service.ledger.pools import go_on_without
 from service.ledger.rungs import method_of, methods_of
+from service.ledger.starting import NOT_APPROVED
 from service.ledger.states import move, record
 from service.ledger.trials import fail_qualification, trial_of
 from service.tables import (
@@ -88,8 +89,10 @@ def climb(session: Session, run: Run) -> None:
     if run.rung + 1 >= len(run.ladder):
         methods = ", ".join(methods_of(run.ladder))
         unfit = [f" {e['method']}: {e['detail']}" for e in run.passed_over if e["code"] in UNFIT]
+        refused = any(entry["code"] == NOT_APPROVED for entry in run.passed_over)
+        passed = "passed its audit and was approved" if refused else "passed its audit"
         reason = (
-            f"No method of the ladder ({methods}) passed its audit.{''.join(unfit)} The current"
+            f"No method of the ladder ({methods}) {passed}.{''.join(unfit)} The current"
             " version still contains the data. Request the samples again with `retrain` as the"
             " last rung."
         )

@@ -38,7 +38,9 @@ def hold_request(
     """Put an open request on legal hold: no run serves it until it is released.
 
     It leaves its run as a cancelled one does, so no candidate that forgot its samples is promoted.
-    Its samples stay in E, its deadline stays, and nothing of its data set is purged meanwhile.
+    Its samples stay in E, so nothing is trained on them anew, but are not erased: the current
+    version and its successors may know them, and no audit of others measures that. Its deadline
+    stays, and nothing of its data set is purged meanwhile.
 
     Raises:
         NotFound: no such request.

@@ -2,7 +2,8 @@
 
 Training jobs never see a sample of E: references get R alone, unlearning and pools R, F and the
 hold-out. Only a pool trains on F, and none of its models outlives its job.
-Only an audit, which trains nothing to keep, gets the rest of E too, as far as its rows are kept.
+Only an audit, which trains nothing to keep, gets what completed requests erased too. Samples of
+requests on hold, withdrawn or failed are in no package: they stay in E and are not erased yet.
 """
 
 import uuid
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 from service.bitmaps import unpack
 from service.errors import Conflict
 from service.ledger.dropping import dropped_ordinals
+from service.ledger.forgotten import forgotten_ordinals
 from service.ledger.groups import FETCHED, sample_groups
 from service.ledger.orders import Claim, JobPackage, PackageRow
 from service.ledger.planning import audit_level, reference_count, requests_of, retain_set
@@ -68,7 +70,7 @@ def build_package(session: Session, claim: Claim) -> JobPackage:
     elif job.kind == JobKind.POOL and isinstance(owner, Run):
         spec |= _pool(session, job, owner, included)
     else:
-        spec |= _audit(session, owner, model, included)
+        spec |= _audit(session, owner, model, roles)
     return JobPackage(
         spec=spec,
         samples=_rows(session, dataset, roles, included, _groups(session, job, dataset, roles)),
@@ -125,7 +127,8 @@ def package_roles(session: Session, job: Job) -> Roles:
     roles["holdout"] = unpack(trained_on(session, model).holdout_ordinals)
     if job.kind == JobKind.AUDIT:
         dropped = dropped_ordinals(session, model.dataset_id)
-        roles["erased"] = unpack(owner.erased) - roles["forget"] - dropped
+        erased = forgotten_ordinals(session, owner)
+        roles["erased"] = erased - roles["forget"] - dropped
     return roles
 
 
@@ -175,7 +178,8 @@ def _groups(session: Session, job: Job, dataset: Dataset, roles: Roles) -> dict[
     return sample_groups(session, dataset, roles["retain"] | roles["forget"])
 
 
-def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap) -> dict[str, Any]:
+def _audit(session: Session, owner: Run | Audit, model: Model, roles: Roles) -> dict[str, Any]:
+    included = BitMap.union(BitMap(), *roles.values())
     original = session.get_one(ModelVersion, owner.base_version_id)
     candidate: ModelVersion | Audit
     if isinstance(owner, Run):
@@ -184,7 +188,7 @@ def _audit(session: Session, owner: Run | Audit, model: Model, included: BitMap)
         candidate = owner
     count = reference_count(owner)
     references = usable_references(session, model, owner.retain_digest)[:count]
-    erased = (unpack(owner.erased) | unpack(owner.forget)) & included
+    erased = roles["erased"] | roles["forget"]
     return {
         "original_key": original.weights_uri,
         "original_sha256": original.weights_sha256,

@@ -3,13 +3,14 @@
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from pyroaring import BitMap
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import digest, pack, unpack
-from service.database import now
+from service.database import limits, now
 from service.errors import NotFound
 from service.ledger.graph import add_job, cancel_jobs, jobs_of, needed_elsewhere, queue_ready
 from service.ledger.log import take_turn
@@ -46,7 +47,9 @@ def plan_run(session: Session, model_id: uuid.UUID) -> Run | None:
     """Make one run of the waiting requests that can share it, if none is active.
 
     They share the policy, the ladder, the audit level, the need of approval and the wish for a pool
-    of the one that waits longest. E is frozen now: whatever comes into it later is the next run's.
+    of the one that comes first; where they need approval, their caller too, so that anybody else
+    can decide. What needs no approval and is due soon comes first, then what waits longest. E is
+    frozen now: whatever comes into it later is the next run's.
 
     Raises:
         NotFound: no such model.
@@ -226,7 +229,7 @@ def _add_run(
 
 
 def pass_over(session: Session, run: Run, code: str, detail: str) -> None:
-    """Note why the present rung gives no audited candidate; the caller goes on to the next."""
+    """Note why the present rung gives no candidate to promote; the caller goes on to the next."""
     run.passed_over = [*run.passed_over, note(run.ladder, run.rung, code, detail)]
     record(session, run, "skipped", rung=run.rung, code=code)
 
@@ -254,13 +257,20 @@ def _next_group(session: Session, model_id: uuid.UUID) -> list[DeletionRequest]:
         .order_by(DeletionRequest.received_at, DeletionRequest.id)
         .execution_options(populate_existing=True)
     )
-    waiting = session.scalars(query).all()
+    soon = urgent_from(session)
+    # a stable sort: of equally urgent ones the oldest is first
+    waiting = sorted(session.scalars(query), key=lambda r: r.needs_approval or r.due_at > soon)
     return [request for request in waiting if _terms(request) == _terms(waiting[0])]
 
 
-def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool, bool]:
-    pool, approval = request.pool, request.needs_approval
-    return request.policy_digest, list(request.ladder), request.audit, pool, approval
+def urgent_from(session: Session) -> datetime:
+    """Return the time up to which what is due comes before what has to wait for approval."""
+    return now(session) + timedelta(days=limits(session).approval_yields_days)
+
+
+def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool, str | None]:
+    approval = request.created_by if request.needs_approval else None
+    return request.policy_digest, list(request.ladder), request.audit, request.pool, approval
 
 
 def active_run(session: Session, model_id: uuid.UUID) -> bool:

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from pyroaring import BitMap
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from service.bitmaps import digest
 from service.database import now
 from service.ledger.orders import POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.planning import active_run
 from service.ledger.reading import find_current
-from service.ledger.references import references_of
+from service.ledger.references import FIRST_SEED, ready_seeds
 from service.ledger.requests import check_request, new_request
 from service.ledger.rungs import method_of
 from service.ledger.samples import chunks
@@ -33,6 +33,7 @@ from service.tables import (
     Sample,
 )
 
+_TOLD = (Job.run_id, Job.parameters, Job.result, Job.started_at, Job.finished_at)
 Scope = Literal["class", "instance", "mixed"]
 
 
@@ -144,18 +145,19 @@ def _work(
     looks = policy.document["looks"] if request.audit == "references" else [0]
     rungs = [_rung(session, model, method_of(entry)) for entry in ladder[rung:]]
     reference = _reference(session, model)
-    ready = len(list(session.scalars(references_of(model, digest(retain)))))
+    seeds = ready_seeds(session, model, digest(retain))
+    first, last = (sum(seed < FIRST_SEED + looks[i] for seed in seeds) for i in (0, -1))
     uses_pool = [request.pool and single_samples and rung.method in POOLED for rung in rungs]
     pool = _spread(map(_seconds, _done(session, model, JobKind.POOL)))
     others = [
-        (reference, max(looks[0] - ready, 0), max(looks[-1] - ready, 0)),
+        (reference, looks[0] - first, looks[-1] - last),
         (pool, int(uses_pool[0]), int(any(uses_pool))),
     ]
     return Work(
         rungs=rungs,
         references_first_look=looks[0],
         references_last_look=looks[-1],
-        references_ready=min(ready, looks[-1]),
+        references_ready=last,
         reference=reference,
         pool_needed=any(uses_pool),
         pool=pool,
@@ -226,6 +228,7 @@ def _done(session: Session, model: Model, *kinds: JobKind) -> list[Job]:
             Job.status == JobStatus.COMPLETED,
         )
         .order_by(Job.id)
+        .options(load_only(*_TOLD))
     )
     return list(session.scalars(query))
 

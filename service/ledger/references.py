@@ -64,6 +64,12 @@ def usable_references(session: Session, model: Model, retain_digest: str) -> lis
     return list(session.scalars(query))
 
 
+def ready_seeds(session: Session, model: Model, retain_digest: str) -> list[int]:
+    """Return the seeds of the ready references of this retain set."""
+    query = references_of(model, retain_digest).where(Reference.state == ReferenceState.READY)
+    return list(session.scalars(query.with_only_columns(Reference.seed)))
+
+
 def references_of(model: Model, retain_digest: str) -> Select[Reference]:
     """Select the references, training or ready, that fit a model and a retain set, by seed."""
     return (

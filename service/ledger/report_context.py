@@ -59,7 +59,8 @@ class ResidualCopy:
     A deployment is where its owner attested that a version serves, and `where` its environment.
 
     `contains` says whether the forgotten samples were in their training. `until`: ISO 8601 time
-    by which they are purged, null where only the operator removes them.
+    by which they are purged, null where only the operator removes them, or, where `held`, while
+    a legal hold on the data set keeps them: nobody knows when it ends.
     """
 
     what: Literal["version", "candidate", "reference", "cache", "pool", "deployment"]
@@ -68,6 +69,7 @@ class ResidualCopy:
     where: str
     contains: bool
     until: str | None
+    held: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class ReportContext:
     `method`: {name, version, hyperparameters, seed, seconds, environment}, null for an audit.
     `ladder`: methods' names, or {method, hyperparameters} where some are not the defaults.
     `start`: {rung, reason}, where the run began, from 0, and why not lower; null for an audit.
-    `passed_over`: a note on each rung without an audited candidate, {rung, method, code, detail}.
+    `passed_over`: a note on each rung without a candidate to promote, {rung, method, code, detail}.
     `tries`: one entry per audited candidate, {rung, method, hyperparameters, look, seconds,
     retrain_ratio, retrain_ratio_with_references, audits: {request id: {verdict, influence}}, at};
     only this request's audits. `audit`: AuditResult JSON; where the audit level is

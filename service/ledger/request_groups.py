@@ -118,12 +118,19 @@ def price_group(session: Session, caller: Caller, order: GroupOrder) -> GroupPri
 def repeated_group(
     session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
 ) -> RequestGroup | None:
+    """Return what `known_group` does, once it is this transaction's turn."""
+    take_turn(session, caller.tenant_id)
+    return known_group(session, caller, subject_request_id, stated)
+
+
+def known_group(
+    session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
+) -> RequestGroup | None:
     """Return the group that this wish repeats word for word, None where there is none.
 
     Raises:
         Conflict: `subject_request_exists`: another group, or a request, has the name.
     """
-    take_turn(session, caller.tenant_id)
     known = named_by_subject(session, caller, subject_request_id)
     if known is None or (isinstance(known, RequestGroup) and repeats(known, stated)):
         return known

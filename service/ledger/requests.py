@@ -1,14 +1,16 @@
 """Deletion requests come in here."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from pyroaring import BitMap
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
 from service.commitment import merkle_root, new_salt
-from service.database import limits, now
+from service.database import now
 from service.errors import Conflict
+from service.ledger.approvers import needs_approval, refuse_without_approver
 from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.deadlines import REGIMES, due_at
 from service.ledger.log import take_turn
@@ -58,7 +60,7 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
         NotFound: the model.
         Conflict: `quota_exceeded`, `model_rejected`, `already_erased` or `already_requested` for
             this model, `subject_request_exists`, `qualification_missing` where the audit level is
-            `qualified`.
+            `qualified`, `no_approver` where the candidate would wait for nobody.
         Unprocessable: `recipe_required`, `nothing_left`, an unknown policy or regulation, a
             ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
@@ -103,6 +105,8 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     load_policy(order.policy)
     if known := named_by_subject(session, caller, order.subject_request_id):
         raise subject_taken(known)
+    if needs_approval(session, order):
+        refuse_without_approver(session, caller)
     _refuse_unqualified(session, order)
     digests: set[str] = set()
     ordinals = resolve_training_samples(session, model, order.sample_ids, digests)
@@ -128,6 +132,14 @@ def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) 
 def repeated_request(
     session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
 ) -> DeletionRequest | None:
+    """Return what `known_request` does, once it is this transaction's turn."""
+    take_turn(session, caller.tenant_id)
+    return known_request(session, caller, subject_request_id, stated)
+
+
+def known_request(
+    session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
+) -> DeletionRequest | None:
     """Return the request that this one repeats word for word, None where there is none.
 
     `stated` is what was asked, as `RequestOrder.stated` was then.
@@ -135,7 +147,6 @@ def repeated_request(
     Raises:
         Conflict: `subject_request_exists`: another request, or a group, has the name.
     """
-    take_turn(session, caller.tenant_id)
     known = named_by_subject(session, caller, subject_request_id)
     if known is None or (isinstance(known, DeletionRequest) and repeats(known, stated)):
         return known
@@ -168,18 +179,17 @@ def new_request(
     policy = load_policy(order.policy)
     salt, received, origin = new_salt(), now(session), Origin.present()
     asked = min(order.submitted_time or received, received)
-    by_policy = policy.name in limits(session).approval_policies
     return DeletionRequest(
         id=new_id(),
         tenant_id=caller.tenant_id,
         model_id=order.model_id,
         subject_request_id=order.subject_request_id,
         regulation=order.regulation,
-        submitted_time=order.submitted_time or received,
+        submitted_time=(order.submitted_time or received).astimezone(UTC),
         received_at=received,
         due_at=due_at(asked, order.regulation),
         due_rule=REGIMES[order.regulation].rule,
-        needs_approval=order.approval or by_policy,
+        needs_approval=needs_approval(session, order),
         order_digest=order_digest(salt, order.stated) if order.stated else None,
         num_samples=num_samples,
         policy_name=policy.name,

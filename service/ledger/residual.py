@@ -1,6 +1,7 @@
 """Which weights and predictions are still kept when a report is signed, where, and until when."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
@@ -42,8 +43,7 @@ def residual_copies(
         .order_by(ModelVersion.number)
     )
     base = session.get_one(ModelVersion, owner.base_version_id)
-    copies = _being_deleted(session, owner)
-    copies += [
+    copies = [
         _copy(session, version, None if held else until)
         for version in session.scalars(query)
         if _contains(owner, base, version)
@@ -63,7 +63,14 @@ def residual_copies(
         copies.append(_cache(owner, until))
     if isinstance(owner, Run):
         copies += pool_copies(session, owner)
-    return tuple(copies)
+    if held:
+        copies = [_suspended(copy) for copy in copies]
+    return (*_being_deleted(session, owner), *copies)
+
+
+def _suspended(copy: ResidualCopy) -> ResidualCopy:
+    """Promise no date for what a legal hold keeps: all but what workers measured."""
+    return copy if copy.what == "cache" else replace(copy, until=None, held=True)
 
 
 def _cache(owner: Run | Audit, until: str) -> ResidualCopy:

@@ -28,6 +28,9 @@ REJECTIONS = 3
 """So many rejections in a row leave a rung out; as many runs later it is tried once more."""
 HISTORY = 50  # closed runs that are looked at
 REJECTED = "rejected_before"
+NOT_APPROVED = "not_approved"
+"""Code of the note on a rung whose candidate a person did not approve: its audit did not reject it.
+"""
 CODES = frozenset({"no_audit", "chain_too_long", REJECTED, "not_enough_time"})
 """Codes of the notes that are made when a run starts; others are made on its way."""
 
@@ -71,7 +74,7 @@ def choose_start(
 
 
 def note(ladder: Sequence[Rung], rung: int, code: str, detail: str) -> dict[str, Any]:
-    """Return a note on a rung that gave no audited candidate, as reports print it."""
+    """Return a note on a rung that gave no candidate to promote, as reports print it."""
     return {"rung": rung, "method": method_of(ladder[rung]), "code": code, "detail": detail}
 
 
@@ -200,9 +203,10 @@ def _outcome(run: Run, rung: Rung) -> str | None:
     place = next((i for i, own in enumerate(run.ladder) if spelled(own) == spelled(rung)), None)
     if place is None:
         return None
-    if any(entry["rung"] == place and entry["code"] == REJECTED for entry in run.passed_over):
+    codes = {entry["code"] for entry in run.passed_over if entry["rung"] == place}
+    if REJECTED in codes:
         return "skipped"
-    if not any(entry["rung"] == place for entry in run.tries):
+    if NOT_APPROVED in codes or not any(entry["rung"] == place for entry in run.tries):
         return None
     if run.rung > place:
         return "rejected"

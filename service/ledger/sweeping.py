@@ -14,6 +14,7 @@ from service.ledger.log import take_housekeeping, take_turn
 from service.ledger.orders import JobError, SweepResult
 from service.ledger.planning import plan_run
 from service.ledger.qualified import expire_outdated
+from service.ledger.yielding import yield_to_deadlines
 from service.tables import (
     DeletionRequest,
     Job,
@@ -42,6 +43,7 @@ def sweep(session: Session, settings: Settings) -> SweepResult:
     requeued, failed = _recover_silent(session, settings)
     woken = _wake_forgotten(session, settings)
     _expire_qualifications(session)
+    yield_to_deadlines(session)
     planned = _plan_waiting(session)
     purge_calls(session)
     old = now(session) - timedelta(days=KEPT_DAYS)

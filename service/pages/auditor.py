@@ -201,6 +201,8 @@ def _kind(what: str) -> Span | str:
 def _until(copy: Json) -> str:
     if copy["what"] == "deployment":
         return "a newer version is deployed"
+    if copy.get("held"):
+        return "a legal hold keeps it"
     return formats.day(copy["until"]) if copy["until"] else "removed by the operator"
 
 

@@ -111,14 +111,17 @@ def _rung(rung: str | Mapping[str, Any]) -> str:
     return f"{formats.words(rung['method'])} ({formats.settings(rung['hyperparameters'])})"
 
 
+_ENDS = {"not_approved": "was not approved"}
+
+
 def _climb(lineage: Mapping[str, Any]) -> list[str]:
     """Say why the run did not start at the first rung, and which rungs gave no candidate."""
     start = lineage.get("start") or {"rung": 0, "reason": None}
     said = [start["reason"]] if start["reason"] else []
     later = (lineage.get("passed_over") or [])[start["rung"] :]
     return said + [
-        f"Rung {entry['rung'] + 1}, {formats.words(entry['method'])}, gave no candidate:"
-        f" {entry['detail']}"
+        f"Rung {entry['rung'] + 1}, {formats.words(entry['method'])},"
+        f" {_ENDS.get(entry['code'], 'gave no candidate')}: {entry['detail']}"
         for entry in later
     ]
 

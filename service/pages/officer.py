@@ -188,4 +188,6 @@ def _copy(copy: Any) -> Text:  # noqa: ANN401 - JSON
     refused = ", a candidate that was not taken" if copy["what"] == "candidate" else ""
     until = copy["until"]
     end = f"until {formats.day(until)}" if until else "until your operator removes it"
+    if copy.get("held"):
+        end = "kept by a legal hold on the data set; it goes when that has ended"
     return [strong(formats.capital(str(copy["name"]))), f"{refused}, {end}."]

@@ -177,7 +177,10 @@ def _remains(copies: list[Json]) -> str:
     told = f"{files} made with your data still exist" + ("s." if len(kept) == 1 else ".")
     if dates:
         told += f" Those with a date go by {_date(dates[-1])}."
-    if len(dates) < len(kept):
+    held = sum(copy.get("held", False) for copy in kept)
+    if held:
+        told += " Those that a legal hold keeps go when that has ended."
+    if len(dates) + held < len(kept):
         told += " Older versions of the model stay until they are removed by hand."
     return told + in_use
 

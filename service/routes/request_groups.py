@@ -159,9 +159,7 @@ def _repeated(session: Session, caller: Caller, order: DeletionOrder) -> tables.
 
 def _price(parts: Parts, caller: Caller, order: DeletionOrder, dataset_id: uuid.UUID) -> Response:
     with parts.database.read() as session:
-        again = request_groups.repeated_group(
-            session, caller, order.subject_request_id, stated(order)
-        )
+        again = request_groups.known_group(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             repeated = {REPLAYED: "true"}
             return conditional.answer(group_resource(session, again), headers=repeated)

@@ -48,6 +48,7 @@ REFUSALS = (
     "bad_ladder",
     "no_samples",
     "qualification_missing",
+    "no_approver",
     "no_models",
     "nothing_left",
     "pool_not_usable",
@@ -177,7 +178,7 @@ def list_duplicates(
 
 def _price(parts: Parts, caller: Caller, order: DeletionOrder, model_id: uuid.UUID) -> Response:
     with parts.database.read() as session:
-        again = ledger.repeated_request(session, caller, order.subject_request_id, stated(order))
+        again = ledger.known_request(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             return conditional.answer(request_resource(session, again), headers=AGAIN)
         wish = request_wish(session, parts, caller, order, model_id)

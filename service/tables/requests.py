@@ -28,7 +28,8 @@ class Run(Base):
 
     `erased` is E as frozen when the run was planned, `forget` the union of its requests' samples;
     both are bitmaps. `rung` counts from 0 in `ladder`, `look` from 1 in the policy's looks.
-    `passed_over` has a note, {rung, method, code, detail}, on each rung that had no candidate.
+    `passed_over` has a note, {rung, method, code, detail}, on each rung that had no
+    candidate to promote.
     `pool`: whether a pool may supply targets for single samples.
     """
 

@@ -40,6 +40,14 @@ def test_the_environment_is_read_anew_each_time(
     assert get_settings().lease_s == 8
 
 
+@pytest.mark.parametrize("name", ["standrad", "Standard", "standard/1", ""])
+def test_a_misspelt_policy_does_not_turn_approval_off_in_silence(name: str) -> None:
+    with pytest.raises(ValidationError, match="EXPUNGE_APPROVAL_POLICIES"):
+        Settings(approval_policies=["first-look", name])
+    kept = ["standard", "standard/2"]
+    assert Settings(approval_policies=kept).approval_policies == kept
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("lease_s", 0), ("max_failures", 0), ("mode", "debug"), ("port", 70000)]
 )

@@ -115,6 +115,18 @@ def test_every_rendering_says_what_is_not_proved(report: SignedFile) -> None:
         assert sentence in report.payload.decode()
 
 
+def test_a_legal_hold_is_named_where_it_keeps_files(
+    report_context: ReportContext, signer: Signer, figure_bytes: bytes
+) -> None:
+    held = tuple(replace(copy, until=None, held=True) for copy in report_context.residual_copies)
+    made = publish(replace(report_context, residual_copies=held), signer)
+    assert errors(made.statement) == []
+    figures = {hashlib.sha256(figure_bytes).hexdigest(): figure_bytes}
+    page = SignedFile(made.envelope, figures).page.html
+    assert "kept by a legal hold on the data set" in page
+    assert "a legal hold keeps it" in page
+
+
 def test_the_page_is_the_same_bytes_each_time(report: SignedFile, signer: Signer) -> None:
     again = SignedFile(report.envelope, dict(report.figures))
     assert again.page == report.page

@@ -87,6 +87,14 @@ def test_it_says_what_is_left_and_until_when(report_context: ReportContext) -> N
     )
 
 
+def test_what_a_legal_hold_keeps_has_no_date(report_context: ReportContext) -> None:
+    held = tuple(replace(copy, until=None, held=True) for copy in report_context.residual_copies)
+    text = told(report_context, residual_copies=held)
+    assert "Those that a legal hold keeps go when that has ended." in text
+    assert "go by" not in text
+    assert "by hand" not in text
+
+
 def test_a_qualified_reply_tells_how_often_the_trials_went_well(
     report_context: ReportContext,
 ) -> None:

@@ -1,7 +1,9 @@
 """Drift: what remains of *all* erased samples, where a run's forget set is only some of them.
 
-Whoever splits a class into fifty small requests gives each audit too few samples to see anything;
-E, which only grows, has them all. Rule, for each part of E (whole classes, single samples):
+E is here the samples that the task calls erased: what a candidate is to be without, and nothing of
+which it is only planned, suspended or withdrawn that it be erased. Whoever splits a class into
+fifty small requests gives each audit too few samples to see anything; E has those of all that were
+carried out. Rule, for each part of E (whole classes, single samples):
 
 * The original is put to the joint test on E. Where it passes for a reference, E has no influence
   to look for, and the drift is *unresolved*: it never decides then.

@@ -27,8 +27,10 @@ class AuditedModel:
 class AuditTask:
     """One candidate against its references, for one or several forget sets of the same run.
 
-    ``erased`` holds all of E; every forget set is a list of positions in it, so that each model is
-    measured in one pass. ``retain`` is R = D without E, on which every reference was trained.
+    ``erased`` holds all that the candidate is to be without; every forget set is a list of
+    positions in it, so that each model is measured in one pass. ``retain`` is R = D without E, on
+    which every reference was trained; E may hold samples that are in neither, for they are kept
+    from training and not erased yet.
     ``classifier`` is the name of the module whose input are the penultimate features. ``look``
     counts from 1. Without ``relearn`` relearning is left out where no gate needs it: it costs most
     and the report alone shows it. ``data_digest`` names R, H and E together, in their order, as

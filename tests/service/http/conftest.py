@@ -84,6 +84,26 @@ def client(anonymous: TestClient, make_key: MakeKey) -> TestClient:
 
 
 @pytest.fixture
+def company(database: Database) -> World:
+    """Return a company on each kind of database."""
+    world = World(database)
+    world.register()
+    return world
+
+
+@pytest.fixture
+def caller(company: World, tmp_path: Path) -> Iterator[TestClient]:
+    """Yield a client of a service over that database."""
+    url = company.database.url.render_as_string(hide_password=False)
+    settings = Settings(home=tmp_path / "home", database_url=url, data_roots=[tmp_path])
+    with company.database.write() as session:
+        token = create_key(session, company.caller.tenant_id, "test", SCOPES)[1]
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+@pytest.fixture
 def signing_world(
     world: World,
     settings: Settings,

@@ -1,4 +1,4 @@
-"""Conditions, pages, subject requests, deadlines, holds, dry runs and approval over HTTP."""
+"""Conditions, pages, subject requests, deadlines, holds and dry runs over HTTP."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -6,15 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from service.paging import seal, unseal
-from service.tables import Approval, DeletionRequest, ModelVersion
-from service.verify import keys_of_jwks, verify
-from tests.service.http.conftest import MakeKey
+from service.tables import DeletionRequest
 from tests.service.http.test_errors import problem
-from tests.service.http.test_requests import ENVELOPE, closed, wish
+from tests.service.http.test_requests import closed, wish
 from tests.service.ledger.world import World
 
 URL = "/v1/deletion-requests"
@@ -31,12 +28,6 @@ def opened(client: TestClient, world: World, *sample_ids: str, **fields: object)
 def act(client: TestClient, request: dict[str, Any], what: str, **call: Any) -> httpx2.Response:  # noqa: ANN401
     """Do something to a request."""
     return client.post(f"{request['links']['self']}/{what}", **call)
-
-
-@pytest.fixture
-def officer(make_key: MakeKey) -> dict[str, str]:
-    """Return the headers of another key, one that may approve."""
-    return {"Authorization": f"Bearer {make_key('requests:approve', 'requests:read')}"}
 
 
 # conditions
@@ -77,6 +68,19 @@ def test_a_write_can_ask_that_nothing_changed_meanwhile(client: TestClient, worl
     problem(act(client, request, "cancel", headers={"If-Match": weak}), 412, "precondition_failed")
     good = {"If-Match": f'"x", {extended.headers["etag"]}'}
     assert act(client, request, "cancel", headers=good).json()["status"] == "cancelled"
+
+
+def test_a_run_at_work_makes_no_decision_stale(client: TestClient, world: World) -> None:
+    request = opened(client, world, "s0")
+    url = request["links"]["self"]
+    tag = client.get(url).headers["etag"]
+    world.work("PASS", limit=1)
+    later = client.get(url, headers={"If-None-Match": tag})
+    assert (later.status_code, later.headers["etag"] != tag) == (200, True)
+    done = act(client, request, "cancel", headers={"If-Match": tag})
+    assert done.json()["status"] == "cancelled"
+    again = act(client, request, "cancel", headers={"If-Match": tag})
+    problem(again, 412, "precondition_failed")
 
 
 # pages
@@ -235,55 +239,3 @@ def test_a_dry_run_prices_and_writes_nothing(client: TestClient, world: World) -
 def test_a_dry_run_refuses_bad_input(client: TestClient, world: World) -> None:
     body = wish(world, "s0", "nobody", dry_run=True)
     problem(client.post(URL, json=body), 422, "unknown_samples")
-
-
-# approval
-
-
-def test_a_candidate_is_approved_by_another_key(
-    client: TestClient, world: World, officer: dict[str, str], audit_result: dict[str, Any]
-) -> None:
-    request = opened(client, world, "s0", approval=True)
-    body = {"reason": "evidence_reviewed"}
-    problem(
-        act(client, request, "approve", json=body, headers=officer), 409, "not_awaiting_approval"
-    )
-    world.work("PASS")
-    shown = client.get(request["links"]["self"]).json()
-    assert (shown["status"], shown["progress"]["phase"]) == ("in_progress", "awaiting_approval")
-    assert shown["approval"]["candidate_version"] == 2
-    assert (shown["approval"]["verdict"], shown["approval"]["decision"]) == ("PASS", None)
-    assert shown["days_left"] is not None
-    problem(client.get(request["links"]["report"]), 404, "report_not_ready")
-    problem(act(client, request, "approve", json=body), 409, "approver_is_requester")
-    wrong = {**body, "candidate_version": 9}
-    problem(act(client, request, "approve", json=wrong, headers=officer), 409, "other_candidate")
-    with world.database.write() as session:  # a real worker's result, from which the API reports
-        row = session.scalars(select(Approval)).one()
-        row.result = {**row.result, "audits": {request["id"]: audit_result}}
-    done = act(client, request, "approve", json=body, headers=officer).json()
-    assert (done["status"], done["approval"]["decision"]) == ("completed", "approved")
-    assert done["approval"]["decided_by"] != done["created_by"]
-    report = client.get(request["links"]["report"], headers={"Accept": ENVELOPE})
-    jwks = client.get("/.well-known/jwks.json").json()
-    statement = verify(report.content, keys_of_jwks(jwks)).statement
-    assert done["id"] in str(statement)
-
-
-def test_a_candidate_is_rejected(client: TestClient, world: World, officer: dict[str, str]) -> None:
-    request = opened(client, world, "s0", approval=True, ladder=["muda"])
-    world.work("PASS")
-    body = {"reason": "utility_loss"}
-    done = act(client, request, "reject", json=body, headers=officer).json()
-    assert (done["status"], done["reason_code"]) == ("failed", "not_approved")
-    assert done["approval"]["reason_code"] == "utility_loss"
-    with world.database.read() as session:
-        states = session.scalars(select(ModelVersion.state).order_by(ModelVersion.number)).all()
-    assert states == ["current", "rejected"]
-
-
-def test_approving_needs_its_scope(client: TestClient, world: World, make_key: MakeKey) -> None:
-    request = opened(client, world, "s0", approval=True)
-    headers = {"Authorization": f"Bearer {make_key('requests:write', 'requests:read')}"}
-    response = act(client, request, "approve", json={"reason": "other"}, headers=headers)
-    assert problem(response, 403, "insufficient_scope")["scope"] == "requests:approve"

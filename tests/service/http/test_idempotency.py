@@ -1,19 +1,23 @@
 """A creating call with an `Idempotency-Key` happens once, however often it is sent."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from service import ledger
+from service import idempotency, ledger
 from service.config import Settings
 from service.database import Database
+from service.database import now as ledger_now
 from service.errors import Conflict
-from service.ledger import calls
+from service.ledger import Caller, Price, RequestOrder, calls
 from service.ledger.calls import HeldCall, KeptAnswer, NamedCall
 from service.tables import DeletionRequest, IdempotencyKey
 from tests.service.http.conftest import MakeKey, safetensors
@@ -248,3 +252,40 @@ def test_the_sweep_deletes_keys_whose_time_is_over(both: World) -> None:
         session.execute(update(IdempotencyKey).values(expires_at=past))
         ledger.sweep(session, Settings())
         assert session.scalars(select(IdempotencyKey)).all() == []
+
+
+def test_a_call_at_work_renews_its_lock_until_it_is_answered(both: World) -> None:
+    held = _begin(both)
+    assert isinstance(held, HeldCall)
+    with both.database.write() as session:
+        session.execute(update(IdempotencyKey).values(locked_until=ledger_now(session)))
+        assert ledger.renew_call(session, held)
+    assert _attempt(both) == "idempotency_key_in_use"
+    with both.database.write() as session:
+        ledger.keep_answer(session, held, KeptAnswer(201, {}, b"x"))
+        assert not ledger.renew_call(session, held)
+
+
+def test_the_service_renews_while_a_route_runs(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "RENEW_S", 0.01)
+    price = ledger.price_request
+    seen: list[datetime] = []
+
+    def slow(session: Session, caller: Caller, order: RequestOrder) -> Price:
+        for _ in range(2000):
+            if len(set(seen)) == 3:
+                break
+            time.sleep(0.01)
+            with world.database.read() as other:
+                seen.extend(other.scalars(select(IdempotencyKey.locked_until)))
+        return price(session, caller, order)
+
+    monkeypatch.setattr(ledger, "price_request", slow)
+    body = wish(world, "s0", dry_run=True)
+    response = client.post("/v1/deletion-requests", json=body, headers={"Idempotency-Key": "k"})
+    assert response.status_code == 200, response.text
+    assert sorted(seen) == seen
+    assert len(set(seen)) == 3
+    assert world.all(IdempotencyKey) == []

@@ -36,8 +36,8 @@ def phase(world: World, request_id: uuid.UUID) -> str:
         return ledger.progress_of(session, row).phase
 
 
-def waiting(world: World, **terms: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
-    request_id = world.request("s0", **{"approval": True, "ladder": LADDER, **terms})
+def waiting(world: World, sample: str = "s0", **terms: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
+    request_id = world.request(sample, **{"approval": True, "ladder": LADDER, **terms})
     world.work("PASS")
     assert phase(world, request_id) == "awaiting_approval"
     return request_id
@@ -93,6 +93,29 @@ def test_without_a_rung_left_a_rejection_fails_the_requests(world: World) -> Non
     assert (row.status, row.reason_code) == ("failed", "not_approved")
     assert world.current().number == 1
     assert world.run_of(request_id).state == "failed"
+
+
+def test_what_a_person_put_aside_is_not_called_rejected_by_the_audit(world: World) -> None:
+    for sample in ("s0", "s1", "s2"):
+        request_id = waiting(world, sample)
+        decide(world, request_id, "rejected", reason_code="utility_loss")
+        world.work("PASS")
+        decide(world, request_id)
+        [note] = world.run_of(request_id).passed_over
+        assert (note["rung"], note["code"]) == (0, "not_approved")
+        assert note["detail"].endswith("by key:officer, not by its audit: utility_loss.")
+        assert list(world.contexts[-1].passed_over) == [note]
+    plain = world.run_of(world.request("s3", ladder=LADDER))
+    assert (plain.rung, plain.passed_over) == (0, [])
+
+
+def test_a_failed_climb_says_that_a_candidate_was_not_approved(world: World) -> None:
+    request_id = waiting(world, ladder=("muda", "distilled_recovery"))
+    decide(world, request_id, "rejected")
+    world.work("FAIL")
+    row = world.get(request_id)
+    assert (row.status, row.reason_code) == ("failed", "no_rung_left")
+    assert "passed its audit and was approved" in (row.reason or "")
 
 
 def test_who_asked_cannot_approve(world: World) -> None:
@@ -159,6 +182,7 @@ def test_an_operator_can_ask_for_approval_by_policy(database: Database) -> None:
     try:
         world = World(database)
         world.register()
+        world.appoint()
         assert world.get(world.request("s0")).needs_approval
         assert not world.get(world.request("s1", policy="standard")).needs_approval
     finally:

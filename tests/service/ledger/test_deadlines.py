@@ -1,6 +1,6 @@
 """Deadlines by calendar month, what extends them, and when the law's period is really over."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -50,6 +50,28 @@ def test_each_regulation_has_its_period_and_its_extension(
     first = due_at(datetime(*asked, 10, tzinfo=UTC), regulation)
     assert first == datetime(*due, 10, tzinfo=UTC)
     assert extended_due_at(first, regulation) == datetime(*extended, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("asked", "due"),
+    [
+        ("2026-02-28T23:30:00-05:00", "2026-03-29T04:30:00+00:00"),  # March in UTC, 31 days
+        ("2026-03-01T00:30:00+05:00", "2026-03-28T19:30:00+00:00"),  # February in UTC, 28 days
+        ("2026-01-31T23:30:00-05:00", "2026-03-01T04:30:00+00:00"),
+        ("2026-11-23T10:00:00+00:00", "2026-12-23T10:00:00+00:00"),
+    ],
+)
+def test_of_two_calendars_the_earlier_deadline_holds(asked: str, due: str) -> None:
+    found = due_at(datetime.fromisoformat(asked))
+    assert (found.isoformat(), found.tzinfo) == (due, UTC)
+
+
+@given(MOMENTS, st.sampled_from(REGULATIONS), st.integers(-14, 14))
+def test_the_same_moment_elsewhere_is_never_due_later(
+    moment: datetime, regulation: str, hours: int
+) -> None:
+    there = moment.astimezone(timezone(timedelta(hours=hours)))
+    assert due_at(there, regulation) <= due_at(moment, regulation)
 
 
 @pytest.mark.parametrize(

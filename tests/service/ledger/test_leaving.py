@@ -219,3 +219,17 @@ def test_requests_of_strangers_cannot_be_held(world: World) -> None:
         with pytest.raises(Exception, match="no such"), world.database.write() as session:
             act(session, stranger, request_id, "other")
     assert world.all(Run)[0].state == "active"
+
+
+def test_no_report_promises_a_date_while_a_hold_keeps_the_files(world: World) -> None:
+    world.request("s0", ladder=LADDER)
+    hold(world, world.request("s1"))
+    world.work(lambda _: "FAIL")
+    kept = [copy for copy in world.contexts[-1].residual_copies if copy.what != "cache"]
+    assert {copy.what for copy in kept} == {"version", "candidate", "reference"}
+    assert {(copy.until, copy.held) for copy in kept} == {(None, True)}
+    release(world, world.all(DeletionRequest)[-1].id)
+    world.work("PASS")
+    later = {copy.what: copy for copy in world.contexts[-1].residual_copies}
+    assert not any(copy.held for copy in later.values())
+    assert later["candidate"].until is not None

@@ -12,7 +12,7 @@ from service import ledger
 from service.database import Database
 from service.errors import ServiceError
 from service.ledger import Price, RequestOrder
-from service.tables import Base
+from service.tables import Base, Reference, ReferenceState
 from tests.service.ledger.world import LOOKS, World
 
 LADDER = ("muda", "retrain")
@@ -122,6 +122,23 @@ def test_references_that_fit_are_not_counted_again(world: World) -> None:
         [row for row in world.references() if row.state == "ready"]
     )
     assert price(world, "s1").references_ready == 0
+
+
+def test_only_references_that_a_look_would_use_are_counted(world: World) -> None:
+    first = world.request("s0", policy="first-look", ladder=LADDER)
+    world.work("PASS", limit=1)  # the references
+    world.cancel(first)
+    with world.database.write() as session:
+        for row, (seed, state) in zip(
+            session.query(Reference).order_by(Reference.seed),
+            ((1000, "ready"), (1003, "ready"), (1001, "training")),
+            strict=True,
+        ):
+            row.seed, row.state = seed, ReferenceState(state)
+    found = price(world, "s0")
+    assert (found.references_ready, LOOKS) == (2, [3, 5])
+    found = price(world, "s0", policy="first-look")
+    assert found.references_ready == 1
 
 
 def test_a_request_that_would_wait_is_told_so(world: World) -> None:

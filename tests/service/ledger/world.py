@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from service import ledger
 from service.database import Database
-from service.keys import ensure_tenant
+from service.keys import ROLES, create_key, ensure_tenant, list_keys
 from service.ledger import (
     AuditOrder,
     Caller,
@@ -130,9 +130,17 @@ class World:
     def request_for(self, model_id: uuid.UUID, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open a deletion request for some model."""
         terms = {"policy": "first-look", **order}
+        if terms.get("approval"):
+            self.appoint()
         with self.database.write() as session:
             wanted = RequestOrder(model_id=model_id, sample_ids=sample_ids, **terms)
             return ledger.open_request(session, self.caller, wanted).id
+
+    def appoint(self) -> None:
+        """See to it that there is a key that may approve candidates."""
+        with self.database.write() as session:
+            if not list_keys(session, self.caller.tenant_id):
+                create_key(session, self.caller.tenant_id, "officer", ROLES["approver"])
 
     def audit(self, *sample_ids: str, **order: Any) -> uuid.UUID:  # noqa: ANN401 - fields of the order
         """Open an audit of weights made elsewhere."""
