@@ -58,15 +58,20 @@ except urllib.error.HTTPError as error:
 _METRIC = "\nexpunge_outbox_due "
 
 
-def check_role(stack: ComposeStack) -> str:
-    """Try to change the audit log with the credentials that each container holds."""
+def check_role(stack: ComposeStack, role: str = ROLE) -> str:
+    """Try to change the audit log with the credentials that each container holds.
+
+    Args:
+        stack: The installation.
+        role: As which they must be connected.
+    """
     for service in CONNECTED:
         tried = stack.execute(service, "python", "-c", _TRY, stdin=json.dumps(DAMAGES).encode())
         found = json.loads(tried)
-        require(found["role"] == ROLE, f"{service} connects as {found['role']}")
+        require(found["role"] == role, f"{service} connects as {found['role']}")
         done = {what: state for what, state in found["said"].items() if state != DENIED}
         require(not done, f"{service} was not denied: {done}")
-    return f"{ROLE} in {', '.join(CONNECTED)}: {len(DAMAGES)} statements denied in each"
+    return f"{role} in {', '.join(CONNECTED)}: {len(DAMAGES)} statements denied in each"
 
 
 def check_metrics(stack: ComposeStack) -> str:
