@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -61,14 +61,22 @@ class _Http(Collector):
 
 
 class _Ledger(Collector):
-    """The ledger's figures as gauges."""
+    """The ledger's figures: gauges, and a counter of what only grows."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield one family for each kind of figure."""
         found = self._figures
+        lost = CounterMetricFamily(
+            "expunge_job_leases_lost",
+            "Attempts whose lease ran out and whose job was taken from them.",
+            labels=("kind",),
+        )
+        for kind, count in sorted(found.lost_leases.items()):
+            lost.add_metric((kind,), count)
+        yield lost
         jobs = GaugeMetricFamily("expunge_jobs", "Jobs.", labels=("kind", "status"))
         for (kind, status), count in sorted(found.jobs.items()):
             jobs.add_metric((kind, status), count)

@@ -19,7 +19,7 @@ from service.cli.operating import Sweeper
 from service.keys import create_key
 from service.main import create_app
 from service.origins import Origin, bound
-from service.tables import Job, JobKind
+from service.tables import DeletionRequest, Job, JobKind
 from tests.service.receiver import Receiver, listening
 from tests.spans import Seen, collected, endpoint
 from tests.worker.installation import (
@@ -127,8 +127,6 @@ def _is_closed(stack: Installation, request_id: uuid.UUID) -> bool:
 
 
 def _jobs_of(stack: Installation, request_id: uuid.UUID) -> list[Job]:
-    from service.tables import DeletionRequest
-
     with stack.database.read() as session:
         request = session.get_one(DeletionRequest, request_id)
         return session.query(Job).filter(Job.run_id == request.run_id).all()
@@ -156,7 +154,7 @@ def test_a_failed_attempt_is_an_error_without_its_words(
     assert supervisor.run_job(runtime, installation.job_id(JobKind.CHECK)) == "completed"
     damaged = installation.settings.data_roots[0] / "tiny" / "9.png"
     damaged.write_bytes(b"no image")
-    job_id = installation.job_id(JobKind.REFERENCE)
+    job_id = installation.job_id(JobKind.UNLEARN)
     assert supervisor.run_job(runtime, job_id) == "failed"
     check, training = attempts_of(exporter)
     assert (check.status.status_code, training.status.status_code) == (
@@ -171,7 +169,7 @@ def test_a_failed_attempt_is_an_error_without_its_words(
     assert TRACE_ID in texts
 
 
-def test_an_attempt_without_a_cause_begins_a_trace_and_logs_join_it(
+def test_an_attempt_without_a_cause_begins_a_trace(
     runtime: Runtime, installation: Installation, weights: Path
 ) -> None:
     exporter = recorded(runtime)
