@@ -19,7 +19,11 @@ from service.tracing import tracing_installed
 class Settings(BaseSettings):
     """One object for all processes; paths left out are put under `home`."""
 
-    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="EXPUNGE_",
+        extra="ignore",
+        hide_input_in_errors=True,  # URLs may hold passwords
+    )
 
     home: Path = Path(".expunge")
     mode: Literal["embedded", "production"] = "embedded"

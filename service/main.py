@@ -100,8 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = await run_in_threadpool(open_parts, chosen)
-        app.state.parts = parts
+        app.state.parts = parts = await run_in_threadpool(open_parts, chosen)
         tracing.start(chosen, "expunge-api")
         yield
         await run_in_threadpool(tracing.close)

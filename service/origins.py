@@ -22,8 +22,8 @@ class Origin(NamedTuple):
 
     Attributes:
         request_id: The call's `X-Request-Id`.
-        traceparent: The W3C trace context, version 00: the caller's, or where spans are made that of
-            the span in whose context this is.
+        traceparent: The W3C trace context, version 00: the caller's, or that of the span in whose
+            context this is, where spans are made.
     """
 
     request_id: str | None = None

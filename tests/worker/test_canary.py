@@ -5,7 +5,6 @@ The stack runs as in production: PostgreSQL, a Redis of its own, JSON logs, TLS 
 
 import io
 import json
-import os
 import re
 import socket
 import ssl
@@ -41,6 +40,7 @@ from tests.worker.installation import (
     PREPROCESSING,
     TRAIN,
     empty_database,
+    environment,
     image_of,
     until,
     write_weights,
@@ -84,16 +84,10 @@ class Story:
 @contextmanager
 def running(story: Story, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process of the installation, its log kept in a file of its name."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EXPUNGE_")}
-    values = story.settings.model_dump(mode="json", exclude_unset=True)
-    own = {
-        f"EXPUNGE_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in values.items()
-    }
     with (story.home / f"{command[0]}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "service.cli", *command],
-            env={**inherited, **own},
+            env=environment(story.settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
