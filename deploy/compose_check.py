@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from deploy import backup, evidence
+from deploy import access, backup, evidence
 from deploy.journal import Journal
 from deploy.stack import ComposeStack, StackFailed
 from service.client import ENVELOPE, ExpungeClient
@@ -48,6 +48,7 @@ class Check:
     def __init__(self, folder: Path, journal: Journal, seed: int, workers: int) -> None:
         self._folder, self._journal, self._seed = folder, journal, seed
         self._data, self._secrets = folder / "data", folder / "secrets"
+        self._checkpoint = folder / "checkpoint.dsse.json"
         for made in (self._data, self._secrets):
             made.mkdir(mode=0o755)
         project = f"expunge-check-{secrets.token_hex(3)}"
@@ -65,6 +66,8 @@ class Check:
         journal.step("up, all healthy", self._start)
         journal.step("hardening in force", lambda: evidence.check_hardening(self.stack))
         journal.step("ways out", lambda: evidence.check_ways_out(self.stack))
+        journal.step("log can't be changed", lambda: access.check_role(self.stack))
+        journal.step("metrics", lambda: access.check_metrics(self.stack))
         journal.step("webhook", lambda: evidence.check_webhook(self.stack, self._key))
         with ExpungeClient(self.stack.url, self._key) as client:
             request_id = self._ask(client)
@@ -174,6 +177,7 @@ class Check:
             "artifacts whole": lambda: evidence.check_artifacts(self.stack),
             "report verifies": lambda: evidence.check_report(client, request_id, reports),
             "audit chain verifies": lambda: evidence.check_report_against_log(entries, reports),
+            "log verify": lambda: access.check_log(self.stack, self._checkpoint),
         }.items():
             self._journal.step(name, look)
 
@@ -195,6 +199,8 @@ class Check:
             return f"same bytes, verified; {chain}; {whole}"
 
         journal.step("restored report served", serve)
+        journal.step("restored log", lambda: access.check_log(self.fresh, self._checkpoint))
+        journal.step("restored rights", lambda: access.check_role(self.fresh))
 
 
 def _nothing_left(stack: ComposeStack) -> str:

@@ -46,6 +46,7 @@ _log = structlog.get_logger("service.sweeper")
 PURGE_INTERVAL_S = 60.0
 COLLECT_INTERVAL_S = 900.0
 END_TIMEOUT_S = 5.0
+CHILD_SILENT_S = 60  # after 5 s uvicorn would kill, for ever, what still imports on a busy machine
 
 
 def migrate() -> None:
@@ -77,6 +78,7 @@ def _run_server(settings: Settings, host: str | None, port: int | None, processe
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=CHILD_SILENT_S,
     )
 
 

@@ -46,7 +46,9 @@ def rotate(folder: Folder, owner: OwnerIds = "", as_json: Json = False) -> None:
     except (SigningKeyError, OSError) as error:
         raise CommandFailed(str(error)) from error
     output.document({"keyid": keyid})
-    output.say(f"Reports are signed with {keyid} once API and workers have been started again.")
+    output.say(
+        f"Reports are signed with {keyid} once API, sweep and workers have been started again."
+    )
 
 
 def _ids(owner: str) -> tuple[int, int] | None:
