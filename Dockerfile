@@ -16,7 +16,7 @@ COPY pyproject.toml .
 RUN python <<'END'
 import pathlib, tomllib
 extras = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
-lists = {"service": extras["service"], "worker": [*extras["unlearning"], *extras["worker"]]}
+lists = {"service": [*extras["service"], *extras["otel"]], "worker": [*extras["unlearning"], *extras["worker"]]}
 for name, wanted in lists.items():
     others = [line for line in wanted if not line.startswith("expunge[")]
     pathlib.Path(f"{name}.txt").write_text("\n".join(others) + "\n")

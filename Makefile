@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 SEED ?= 0
 FAULTS ?= 200
+TESTERS ?= 2
 CALLS ?= 10000
 BIN = $(VENV)/bin
 
@@ -18,7 +19,7 @@ demo: $(VENV)/.installed  ## the main job on real images: requests, unlearning, 
 	$(BIN)/expunge demo --seed $(SEED) --output demo
 
 test: $(VENV)/.installed  ## all tests; starts real PostgreSQL and Valkey by itself
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 check: $(VENV)/.installed  ## format, lint, types, import contracts, sizes
 	$(BIN)/ruff format --check .

@@ -12,11 +12,14 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from service.config import Settings
+from service.tracing import OFF, Tracing
 
 QUEUE = "expunge.jobs"
 TASK_NAME = "expunge.run_job"
 HEADER = "expunge"
 LOG_HEADERS = ("request_id", "traceparent", "run_id")
+MESSAGING = {"messaging.system": "celery", "messaging.destination.name": QUEUE}
+JOB_ID = "expunge.job.id"
 CONNECT_TIMEOUT_S = 3.0
 SEND_TIMEOUT_S = 5.0
 REDIS = frozenset({"redis", "rediss", "sentinel"})
@@ -60,22 +63,27 @@ def celery_app(settings: Settings, name: str = "expunge") -> Celery:
     return app
 
 
-def wake_up(app: Celery) -> Callable[[uuid.UUID], None]:
+def wake_up(app: Celery, tracing: Tracing = OFF) -> Callable[[uuid.UUID], None]:
     """Return the function that `ledger.dispatch` sends with: messages hold a job's id alone.
 
-    Their headers hold what logs are joined by: run and HTTP call, as bound to the context.
+    Their headers hold what logs are joined by: run and HTTP call, as bound to the context. Where
+    spans are made the trace context is the message's own.
     """
 
     def send(job_id: uuid.UUID) -> None:
         bound = structlog.contextvars.get_contextvars()
         headers = {name: bound[name] for name in LOG_HEADERS if name in bound}
-        app.send_task(
-            TASK_NAME,
-            kwargs={"job_id": str(job_id)},
-            headers={HEADER: headers},
-            queue=QUEUE,
-            ignore_result=True,
-        )
+        with tracing.span(f"send {QUEUE}", "producer", bound.get("traceparent")) as span:
+            span.tell({**MESSAGING, "messaging.operation.type": "send", JOB_ID: str(job_id)})
+            if span.traceparent is not None:
+                headers["traceparent"] = span.traceparent
+            app.send_task(
+                TASK_NAME,
+                kwargs={"job_id": str(job_id)},
+                headers={HEADER: headers},
+                queue=QUEUE,
+                ignore_result=True,
+            )
 
     return send
 

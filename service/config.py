@@ -5,6 +5,7 @@ from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,12 +13,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.errors import Unprocessable
 from service.methods import catalog
 from service.policies import load_policy
+from service.tracing import tracing_installed
 
 
 class Settings(BaseSettings):
     """One object for all processes; paths left out are put under `home`."""
 
-    model_config = SettingsConfigDict(env_prefix="EXPUNGE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="EXPUNGE_",
+        extra="ignore",
+        hide_input_in_errors=True,  # URLs may hold passwords
+    )
 
     home: Path = Path(".expunge")
     mode: Literal["embedded", "production"] = "embedded"
@@ -73,6 +79,7 @@ class Settings(BaseSettings):
     outgoing_ca_file: Path | None = None
     outgoing_timeout_s: float = Field(default=10, gt=0, le=60)
     webhooks_kept_days: float = Field(default=30, gt=0)
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://[!-~]+[^/])?$")
     metrics_networks: tuple[IPv4Network | IPv6Network, ...] = (
         IPv4Network("127.0.0.0/8"),
         IPv6Network("::1/128"),
@@ -122,6 +129,24 @@ class Settings(BaseSettings):
         """Refuse plain HTTP in production."""
         if self.outgoing_allow_http and self.mode == "production":
             raise ValueError("outgoing_allow_http is for the embedded mode alone")
+        return self
+
+    @model_validator(mode="after")
+    def _check_otlp_endpoint(self) -> Self:
+        """Refuse a collector that spans cannot be sent to as its URL and this installation are."""
+        if not self.otlp_endpoint:
+            return self
+        parts = urlsplit(self.otlp_endpoint)
+        if parts.query or parts.fragment or "@" in parts.netloc or not parts.hostname:
+            raise ValueError(
+                "EXPUNGE_OTLP_ENDPOINT is a URL like http://collector:4318, without user, query and"
+                " fragment; what a collector wants to be told goes into OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        if not tracing_installed():
+            raise ValueError(
+                "EXPUNGE_OTLP_ENDPOINT is set, but OpenTelemetry is not installed; install the"
+                " extra with pip install 'expunge[otel]', or unset it"
+            )
         return self
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,7 +21,7 @@ from service.broker import celery_app
 from service.config import Settings, get_settings
 from service.database import Database
 from service.dependencies import Parts
-from service.metrics import count_request
+from service.metrics import METHODS, count_request
 from service.openapi import install_openapi
 from service.origins import Origin
 from service.rates import Rate
@@ -46,6 +47,7 @@ from service.routes import (
 )
 from service.signing import load_signer
 from service.storage import Storage
+from service.tracing import OFF, Span, Tracing
 
 _log = structlog.get_logger("service.http")
 
@@ -71,6 +73,16 @@ _ROUTES = (
 )
 
 
+# FastAPI's own records whole paths, queries and the texts of exceptions; `service.tracing` does not
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
 class StaleSchema(RuntimeError):
     """Raise when the database's schema is not the one that this code knows."""
 
@@ -84,13 +96,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     The start raises StaleSchema when the database must be migrated first, and SigningKeyError when
     there is no key outside the embedded mode.
     """
-    chosen = settings or get_settings()
+    chosen, tracing = settings or get_settings(), Tracing()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = await run_in_threadpool(open_parts, chosen)
-        app.state.parts = parts
+        app.state.parts = parts = await run_in_threadpool(open_parts, chosen)
+        tracing.start(chosen, "expunge-api")
         yield
+        await run_in_threadpool(tracing.close)
         await run_in_threadpool(parts.database.close)
 
     app = FastAPI(
@@ -103,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     for module in _ROUTES:
         app.include_router(module.router)
@@ -111,7 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     idempotency.install(app)
     install_openapi(app)
-    app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes)
+    app.add_middleware(Frame, max_body_bytes=chosen.max_body_bytes, tracing=tracing)
     return app
 
 
@@ -145,21 +159,26 @@ def open_parts(settings: Settings) -> Parts:
 class Frame:
     """Give each request an id, limit its body, log it without its query, secure its answer."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, tracing: Tracing = OFF) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        origin = Origin.of_headers(Headers(scope=scope))
+        with self._tracing.span("HTTP", "server", origin.traceparent) as span:
+            here = origin._replace(traceparent=span.traceparent)
+            scope.setdefault("state", {})["request_id"] = str(here.request_id)
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(**here.known)
+            await self._serve(span, scope, receive, send)
+
+    async def _serve(self, span: Span, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        origin = Origin.of_headers(headers)
-        request_id = str(origin.request_id)
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(**origin.known)
         started, status = time.monotonic(), 500
 
         async def send_framed(message: Message) -> None:
@@ -179,6 +198,7 @@ class Frame:
                 await self._app(scope, self._limited(receive), send_framed)
         finally:
             _log_request(scope, status, time.monotonic() - started)
+            _describe(span, scope, status)
 
     @property
     def _limit_words(self) -> str:
@@ -224,3 +244,18 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         milliseconds=round(1000 * seconds, 1),
         actor=getattr(caller, "actor", None),
     )
+
+
+def _describe(span: Span, scope: Scope, status: int) -> None:
+    """Name the span by OpenTelemetry's conventions for HTTP; the path itself may hold an id."""
+    known, route = scope["method"] in METHODS, getattr(scope.get("route"), "path", None)
+    span.rename(" ".join([scope["method"] if known else "HTTP", *([route] if route else [])]))
+    span.tell(
+        {
+            "http.request.method": scope["method"] if known else "_OTHER",
+            "http.route": route,
+            "http.response.status_code": status,
+        }
+    )
+    if status >= 500:
+        span.fail(str(status))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -15,7 +15,7 @@ from service.ledger.figures import Figures
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which the processes of one server add up their counters."""
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 _own = CollectorRegistry()
@@ -36,7 +36,7 @@ _durations = Histogram(
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count one answered request under its route's template."""
-    known = method if method in _METHODS else "other"
+    known = method if method in METHODS else "other"
     _requests.labels(known, route, str(status)).inc()
     _durations.labels(known, route).observe(seconds)
 
@@ -61,14 +61,22 @@ class _Http(Collector):
 
 
 class _Ledger(Collector):
-    """The ledger's figures as gauges."""
+    """The ledger's figures: gauges, and a counter of what only grows."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield one family for each kind of figure."""
         found = self._figures
+        lost = CounterMetricFamily(
+            "expunge_job_leases_lost",
+            "Attempts whose lease ran out and whose job was taken from them.",
+            labels=("kind",),
+        )
+        for kind, count in sorted(found.lost_leases.items()):
+            lost.add_metric((kind,), count)
+        yield lost
         jobs = GaugeMetricFamily("expunge_jobs", "Jobs.", labels=("kind", "status"))
         for (kind, status), count in sorted(found.jobs.items()):
             jobs.add_metric((kind, status), count)

@@ -22,7 +22,8 @@ class Origin(NamedTuple):
 
     Attributes:
         request_id: The call's `X-Request-Id`.
-        traceparent: The caller's W3C trace context, version 00.
+        traceparent: The W3C trace context, version 00: the caller's, or that of the span in whose
+            context this is, where spans are made.
     """
 
     request_id: str | None = None

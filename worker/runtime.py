@@ -12,6 +12,7 @@ from service.ledger import ReportContext, SignedReport
 from service.reports import publish
 from service.signing import Signer, load_signer
 from service.storage import Storage
+from service.tracing import Tracing
 from worker.forkserver import ForkServer, scrubbed
 from worker.workdirs import Workdirs
 
@@ -26,6 +27,7 @@ class Runtime:
         owner: Name of this worker in leases.
         stopping: Set when the worker was told to end.
         timeout_s: How long one job may run.
+        tracing: What the spans of attempts are made with.
     """
 
     settings: Settings
@@ -37,6 +39,7 @@ class Runtime:
     owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     stopping: threading.Event = field(default_factory=threading.Event)
     timeout_s: float = JOB_TIMEOUT_S
+    tracing: Tracing = field(default_factory=Tracing)
 
     @classmethod
     def open(cls, settings: Settings, *, timeout_s: float = JOB_TIMEOUT_S) -> Self:
@@ -49,6 +52,8 @@ class Runtime:
         fork_server.ensure_running()
         workdirs = Workdirs(settings.home / "work")
         workdirs.remove_stale()
+        tracing = Tracing()
+        tracing.start(settings, "expunge-worker")
         return cls(
             settings=settings,
             database=Database.from_settings(settings),
@@ -57,6 +62,7 @@ class Runtime:
             fork_server=fork_server,
             workdirs=workdirs,
             timeout_s=timeout_s,
+            tracing=tracing,
         )
 
     @property
@@ -73,7 +79,8 @@ class Runtime:
         return publish(context, self.signer)
 
     def close(self) -> None:
-        """End the fork server with its children and remove this worker's folder."""
+        """End the fork server and its children, remove the folder, send the last spans."""
         self.fork_server.close()
         self.workdirs.close()
         self.database.close()
+        self.tracing.close()

@@ -10,7 +10,8 @@ Every write carries the claim, so that nothing happens when a later attempt exis
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,11 +24,12 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from service import ledger
-from service.broker import LOG_HEADERS
+from service.broker import JOB_ID, LOG_HEADERS, MESSAGING
 from service.errors import Conflict, ServiceError
 from service.ledger import Claim, JobError
-from service.origins import bound
+from service.origins import Origin, bound
 from service.storage import StorageError
+from service.tracing import Span
 from worker.conversation import MAX_DETAIL, converse
 from worker.errors import FatalFailure, JobFailure, TransientFailure, machine_failure
 from worker.forkserver import ForkServerError
@@ -86,14 +88,39 @@ def run_job(runtime: Runtime, job_id: UUID) -> Outcome:
     claim = _write(runtime, lambda session: ledger.claim(session, job_id, runtime.owner, lease_s))
     if claim is None:
         return "unclaimed"
-    structlog.contextvars.unbind_contextvars(*LOG_HEADERS)  # those of the job that was woken
-    with bound(claim.origin, run_id=claim.run_id, job_id=job_id, attempt=claim.attempt):
-        _log.info("job claimed", kind=str(claim.kind))
-        renew = partial(_renew, runtime, claim)
-        with Renewal(renew, lease_s) as renewal:
-            outcome = _attend(_Attempt(runtime, claim, renewal))
-        _log.info("job ended", kind=str(claim.kind), outcome=outcome)
+    with _traced(runtime, claim) as span:
+        structlog.contextvars.unbind_contextvars(*LOG_HEADERS)  # those of the job that was woken
+        origin = claim.origin._replace(traceparent=span.traceparent)
+        with bound(origin, run_id=claim.run_id, job_id=job_id, attempt=claim.attempt):
+            _log.info("job claimed", kind=str(claim.kind))
+            renew = partial(_renew, runtime, claim)
+            with Renewal(renew, lease_s) as renewal:
+                outcome = _attend(_Attempt(runtime, claim, renewal))
+            _log.info("job ended", kind=str(claim.kind), outcome=outcome)
+        span.tell({"expunge.job.outcome": outcome})
+        if outcome in {"failed", "lost"}:
+            span.fail(outcome)
     return outcome
+
+
+@contextmanager
+def _traced(runtime: Runtime, claim: Claim) -> Iterator[Span]:
+    """Make a span of an attempt: caused by the call behind its job, led here by a message."""
+    message = Origin.present().traceparent
+    with runtime.tracing.span(
+        f"job {claim.kind}", "consumer", claim.origin.traceparent, message
+    ) as span:
+        span.tell(
+            {
+                **MESSAGING,
+                "messaging.operation.type": "process",
+                JOB_ID: str(claim.job_id),
+                "expunge.run.id": None if claim.run_id is None else str(claim.run_id),
+                "expunge.job.kind": str(claim.kind),
+                "expunge.job.attempt": claim.attempt,
+            }
+        )
+        yield span
 
 
 def _write(runtime: Runtime, change: Callable[[Session], _T]) -> _T:
@@ -198,18 +225,21 @@ def _talk_and_publish(attempt: _Attempt, workdir: Path) -> dict[str, Any]:
     """Let a child do the job in `workdir`, and store what it made."""
     runtime = attempt.runtime
     times = [time.perf_counter()]
-    spec = _prepare(attempt, workdir)
+    with runtime.tracing.span("package"):
+        spec = _prepare(attempt, workdir)
     times.append(time.perf_counter())
-    result = converse(
-        runtime.fork_server.start(),
-        spec,
-        report=attempt.renewal.report,
-        check=partial(_stop_if_told, attempt),
-        timeout_s=runtime.timeout_s,
-    )
+    with runtime.tracing.span("child"):
+        result = converse(
+            runtime.fork_server.start(),
+            spec,
+            report=attempt.renewal.report,
+            check=partial(_stop_if_told, attempt),
+            timeout_s=runtime.timeout_s,
+        )
     times.append(time.perf_counter())
     _stop_if_told(attempt)  # a lost job publishes nothing
-    result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
+    with runtime.tracing.span("publish"):
+        result["artifacts"] = publish_artifacts(result["artifacts"], workdir, runtime.storage)
     times.append(time.perf_counter())
     steps = ("package", "child", "publish")
     seconds = [round(end - start, 4) for start, end in pairwise(times)]

@@ -32,6 +32,7 @@ from service.sealing import PepperError, load_pepper
 from service.signing import load_signer
 from service.storage import Storage
 from service.tables import Tenant
+from service.tracing import Tracing
 from service.webhooks import Courier
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class Sweeper:
         self._database = Database.from_settings(settings)
         self._storage = Storage(settings.storage_url)
         self._collector = Collector(self._database, self._storage, settings.orphan_age_s)
-        self._send = broker.wake_up(broker.celery_app(settings))
+        self._tracing = Tracing()
+        self._send = broker.wake_up(broker.celery_app(settings), self._tracing)
 
     def run(self, stop: threading.Event) -> None:
         """Repeat each duty at its own interval; a failure is logged and tried again.
@@ -143,7 +145,8 @@ class Sweeper:
         }
         slow = {self.collect: min(COLLECT_INTERVAL_S, self._settings.orphan_age_s / 4)}
         collecting = threading.Thread(target=self._repeat, args=(slow, stop, None), daemon=True)
-        with closing(self._database):
+        with closing(self._database), closing(self._tracing):
+            self._tracing.start(self._settings, "expunge-sweep")
             collecting.start()
             self._repeat(duties, stop, self._settings.pulse_file)
             collecting.join(END_TIMEOUT_S)

@@ -1,5 +1,6 @@
 """What a monitor wants to know of the ledger: counts and ages over all tenants, never an id."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ class Figures:
     Attributes:
         jobs: Number of jobs by kind and status.
         failures: Failures counted against the retry budget, lost leases among them, by kind.
+        lost_leases: Attempts whose lease ran out and whose job was taken from them, by kind.
         silent: Running jobs whose lease has run out and that nobody has taken up yet.
         queue_age_s: Since when the oldest job that could run has been waiting.
         outbox_lag_s: Since when the oldest wake-up that is due has been waiting.
@@ -42,6 +44,7 @@ class Figures:
 
     jobs: Mapping[tuple[str, str], int]
     failures: Mapping[str, int]
+    lost_leases: Mapping[str, int]
     silent: int
     queue_age_s: float
     outbox_lag_s: float
@@ -55,13 +58,18 @@ def ledger_figures(session: Session) -> Figures:
     """Return the figures as the database has them now."""
     moment = now(session)
     jobs = session.execute(
-        select(Job.kind, Job.status, func.count(), func.sum(Job.failures)).group_by(
-            Job.kind, Job.status
-        )
+        select(
+            Job.kind,
+            Job.status,
+            func.count(),
+            func.sum(Job.failures),
+            func.sum(Job.lost_leases),
+        ).group_by(Job.kind, Job.status)
     ).all()
-    failures: dict[str, int] = {}
-    for kind, _, _, failed in jobs:
-        failures[str(kind)] = failures.get(str(kind), 0) + int(failed)
+    failures, lost = Counter[str](), Counter[str]()
+    for kind, _, _, failed, lapsed in jobs:
+        failures[str(kind)] += int(failed)
+        lost[str(kind)] += int(lapsed)
     ready = (Job.status == JobStatus.QUEUED) & (
         Job.not_before.is_(None) | (Job.not_before <= moment)
     )
@@ -70,8 +78,9 @@ def ledger_figures(session: Session) -> Figures:
     unneeded = (Reference.state == ReferenceState.READY) & Reference.unneeded_since.is_not(None)
     queued_at = func.coalesce(Job.not_before, Job.created_at)
     return Figures(
-        jobs={(str(kind), str(status)): count for kind, status, count, _ in jobs},
+        jobs={(str(kind), str(status)): count for kind, status, count, _, _ in jobs},
         failures=failures,
+        lost_leases=lost,
         silent=_count(session, silent),
         queue_age_s=_age(moment, session.scalar(select(func.min(queued_at)).where(ready))),
         outbox_lag_s=_age(

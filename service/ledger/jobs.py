@@ -41,6 +41,7 @@ def claim(session: Session, job_id: uuid.UUID, owner: str, lease_s: float) -> Cl
         if not silent or job.failures + 1 >= limits(session).max_failures:
             return None
         job.failures += 1
+        job.lost_leases += 1
     else:
         return None
     job.attempt += 1

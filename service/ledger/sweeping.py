@@ -70,6 +70,7 @@ def _recover_silent(session: Session, settings: Settings) -> tuple[int, int]:
             " want of memory, or its machine has failed; the worker's log tells more."
         )
         error = JobError("transient", "worker_lost", detail)
+        job.lost_leases += 1
         if fail_job(session, job, error, settings.max_failures):
             failed += 1
         else:

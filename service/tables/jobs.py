@@ -24,8 +24,9 @@ class Job(Base):
     """One piece of work; the row is the queue, a broker message only a wake-up.
 
     `attempt` is the fencing token: it grows with every claim. `failures` is the retry budget:
-    only transient failures and lost leases use it up. `origin`: `X-Request-Id` of the call that the
-    job comes from, and `traceparent` its trace context; for logs alone.
+    only transient failures and lost leases use it up; `lost_leases` counts the latter alone.
+    `origin`: `X-Request-Id` of the call that the job comes from, and `traceparent` its trace
+    context; for logs and traces alone.
     """
 
     __tablename__ = "jobs"
@@ -41,6 +42,7 @@ class Job(Base):
     parameters: Mapped[JsonObject]
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
+    lost_leases: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]

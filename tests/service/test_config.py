@@ -1,5 +1,6 @@
 """Settings: what is left out follows from the home folder; the environment decides."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,39 @@ def test_a_misspelt_policy_does_not_turn_approval_off_in_silence(name: str) -> N
 def test_a_setting_out_of_its_range_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValidationError):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "collector:4318",
+        "grpc://collector:4317",
+        "http://collector:4318/",
+        "http://collector:4318/?token=secret",
+        "http://collector:4318/#here",
+        "http://user:secret@collector:4318",
+        "http://:4318",
+        "http://collector :4318",
+    ],
+)
+def test_a_collector_of_another_form_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"(?i)otlp_endpoint") as refused:
+        Settings(otlp_endpoint=url)
+    assert "secret" not in str(refused.value)
+    assert Settings(otlp_endpoint="https://collector/otlp").otlp_endpoint
+
+
+def test_a_collector_without_opentelemetry_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:
+        monkeypatch.delitem(sys.modules, name)
+    for missing in (
+        "opentelemetry.exporter.otlp.proto",
+        "opentelemetry.sdk",
+    ):  # the API is FastAPI's
+        monkeypatch.setitem(sys.modules, missing, None)
+        with pytest.raises(ValidationError, match=r"pip install 'expunge\[otel\]'"):
+            Settings(otlp_endpoint="http://collector:4318")
+    assert not Settings().otlp_endpoint  # and nobody misses it who names none
 
 
 def test_the_database_password_comes_from_a_file_and_is_escaped(tmp_path: Path) -> None:

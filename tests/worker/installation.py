@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,6 +144,16 @@ def settings_for(home: Path, **changes: object) -> Settings:
     """Return settings that depend on nothing outside `home`."""
     values = {"home": home, "data_roots": [home / "data"], "threads": 1, "device": "cpu"}
     return Settings(**(values | changes))  # type: ignore[arg-type]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with what was set of the settings, and nothing else."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EXPUNGE_")}
+    values = settings.model_dump(mode="json", exclude_unset=True)
+    return inherited | {
+        f"EXPUNGE_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
 
 
 def install(settings: Settings) -> Installation:

@@ -5,7 +5,6 @@ The stack runs as in production: PostgreSQL, a Redis of its own, JSON logs, TLS 
 
 import io
 import json
-import os
 import re
 import socket
 import ssl
@@ -32,6 +31,7 @@ from service.tables import Base
 from tests.servers import VALKEY, Server, serve
 from tests.service.certificates import certificate
 from tests.service.receiver import Receiver, listening
+from tests.spans import collected, endpoint
 from tests.worker.installation import (
     ARCHITECTURE,
     CLASSES,
@@ -40,6 +40,7 @@ from tests.worker.installation import (
     PREPROCESSING,
     TRAIN,
     empty_database,
+    environment,
     image_of,
     until,
     write_weights,
@@ -57,6 +58,7 @@ class Story:
     settings: Settings
     redis: Server
     receiver: Receiver
+    collector: Receiver
     home: Path
     secrets: dict[str, str] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Story:
             **logs,
             **answers,
             "webhooks": b"\n".join(calls),
+            "spans": b"\n".join(call.body for call in self.collector.calls),
             "redis": b"\n".join(written),
             "problems": "\n".join(self.problems).encode(),
         }
@@ -81,16 +84,10 @@ class Story:
 @contextmanager
 def running(story: Story, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process of the installation, its log kept in a file of its name."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("EXPUNGE_")}
-    values = story.settings.model_dump(mode="json", exclude_unset=True)
-    own = {
-        f"EXPUNGE_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in values.items()
-    }
     with (story.home / f"{command[0]}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "service.cli", *command],
-            env={**inherited, **own},
+            env=environment(story.settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -112,6 +109,7 @@ def story(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     tls.load_cert_chain(made, key)
     with ExitStack() as stack:
         receiver = stack.enter_context(listening(tls))
+        collector = stack.enter_context(listening())
         redis = stack.enter_context(serve(*VALKEY))
         settings = Settings(
             home=home / "home",
@@ -122,12 +120,13 @@ def story(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             signing_key_file=home / "secrets" / "signing.pem",
             pepper_file=home / "secrets" / "pepper",
             outgoing_ca_file=made,
+            otlp_endpoint=endpoint(collector),
             outgoing_hosts=("localhost",),
             outgoing_networks=("127.0.0.0/8", "::1/128"),  # type: ignore[arg-type]
             threads=1,
             device="cpu",
         )
-        found = Story(settings, redis, receiver, home)
+        found = Story(settings, redis, receiver, collector, home)
         _tell(found)
         yield found
 
@@ -156,10 +155,15 @@ def _tell(story: Story) -> None:
         assert (closed["status"], failed["status"]) == ("completed", "failed"), (closed, failed)
         _stumble(story, client, model)
         until(lambda: any(b"request.failed" in call.body for call in story.receiver.calls))
+        until(lambda: _traced(story) == {"expunge-api", "expunge-sweep", "expunge-worker"})
         log = client._json("GET", "/v1/audit-log?limit=1000")
         story.answers["audit log"] = json.dumps(log)
     _dump(story, database)
     database.close()
+
+
+def _traced(story: Story) -> set[str]:
+    return {span.process for span in collected(story.collector)}
 
 
 def _is_ready(client: ExpungeClient) -> bool:
@@ -257,7 +261,15 @@ def _dump(story: Story, database: Database) -> None:
 
 def test_no_id_of_a_sample_is_where_it_may_not_be(story: Story) -> None:
     places = story.places()
-    for wanted in ("serve.log", "sweep.log", "worker.log", "webhooks", "redis", "problems"):
+    for wanted in (
+        "serve.log",
+        "sweep.log",
+        "worker.log",
+        "webhooks",
+        "redis",
+        "problems",
+        "spans",
+    ):
         assert places[wanted], f"nothing was kept of {wanted}"
     assert len(places) > 20
     pattern = re.compile("|".join(PERSONAL).encode())

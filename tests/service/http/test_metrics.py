@@ -67,7 +67,12 @@ def test_a_lease_that_ran_out_shows(local: TestClient, world: World) -> None:
     assert claim is not None
     assert scraped(local)["expunge_jobs_silent", ()] == 0
     world.expire(claim.job_id)
-    assert scraped(local)["expunge_jobs_silent", ()] == 1
+    lost = ("expunge_job_leases_lost_total", (("kind", claim.kind),))
+    found = scraped(local)
+    assert (found["expunge_jobs_silent", ()], found[lost]) == (1, 0)
+    assert world.claim(claim.job_id) is not None
+    found = scraped(local)
+    assert (found["expunge_jobs_silent", ()], found[lost]) == (0, 1)
 
 
 def test_requests_are_counted_by_template_and_no_label_holds_an_id(
