@@ -67,6 +67,9 @@ class Database:
         self._reader = self.engine.execution_options(
             **{"expunge_read" if self.is_sqlite else "postgresql_readonly": True}
         )
+        self._looker = self._reader
+        if not self.is_sqlite:
+            self._looker = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Database":
@@ -108,6 +111,12 @@ class Database:
             yield session
             session.expunge_all()  # whatever was changed is not written
             session.commit()  # at a rollback psycopg forgets what the connection has prepared
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """Yield a session for one look-up: PostgreSQL gets no transaction around the statement."""
+        with self._session(self._looker, writable=False) as session:
+            yield session
 
     def now(self, session: Session) -> datetime:
         """Return the database's clock, in UTC."""

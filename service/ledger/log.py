@@ -65,7 +65,8 @@ def record_event(  # noqa: PLR0917 - the five parts of an entry, in their order
     """
     take_turn(session, tenant_id)
     ends = _ends(session)
-    last = ends.get(tenant_id) or log_position(session, tenant_id)
+    with session.no_autoflush:  # no link of this chain waits, or `ends` would have its end
+        last = ends.get(tenant_id) or log_position(session, tenant_id)
     event = AuditEvent(
         tenant_id=tenant_id,
         seq=last.seq + 1,
