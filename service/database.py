@@ -26,7 +26,6 @@ from sqlalchemy import (
     literal,
     make_url,
     select,
-    text,
 )
 from sqlalchemy.orm import Session
 
@@ -34,6 +33,8 @@ from service.commitment import canonical_json
 from service.config import Settings
 
 BUSY_TIMEOUT_MS = 30_000
+_CLOCK = func.clock_timestamp()
+_SQLITE_CLOCK = func.strftime("%Y-%m-%d %H:%M:%f", "now")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Database:
         self._reader = self.engine.execution_options(
             **{"expunge_read" if self.is_sqlite else "postgresql_readonly": True}
         )
+        self._looker = self._reader
+        if not self.is_sqlite:
+            self._looker = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Database":
@@ -104,6 +108,14 @@ class Database:
     def read(self) -> Iterator[Session]:
         """Yield a session that cannot change anything; rows stay usable after it is closed."""
         with self._session(self._reader, writable=False) as session:
+            yield session
+            session.expunge_all()  # whatever was changed is not written
+            session.commit()  # at a rollback psycopg forgets what the connection has prepared
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """Yield a session for one look-up: PostgreSQL gets no transaction around the statement."""
+        with self._session(self._looker, writable=False) as session:
             yield session
 
     def now(self, session: Session) -> datetime:
@@ -149,19 +161,37 @@ def now(session: Session) -> datetime:
     transaction = session.get_transaction()
     asked, moment, at = session.info.get("clock", (None, None, 0.0))
     if transaction is None or asked is not transaction:
-        moment, at = _ask_time(session), time.monotonic()
-        session.info["clock"] = (session.get_transaction(), moment, at)
+        moment, at = set_clock(session, session.execute(select(clock(session))).scalar_one())
     passed = timedelta(seconds=time.monotonic() - at)
     told: datetime = moment + passed
     return told
 
 
-def _ask_time(session: Session) -> datetime:
-    if session.get_bind().dialect.name == "sqlite":
-        value = session.scalar(text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"))
-        return datetime.fromisoformat(str(value)).replace(tzinfo=UTC)
-    moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return moment.astimezone(UTC)
+def keep_alive(session: Session, row: object) -> None:
+    """Hold a row for as long as the session lives.
+
+    The session refers to rows weakly: one that nobody holds is read again when it is wanted again.
+    """
+    session.info.setdefault("alive", set()).add(row)
+
+
+def clock(session: Session) -> ColumnElement[Any]:
+    """Return the database's clock as a column, for asking it along with a look-up."""
+    return _SQLITE_CLOCK if session.get_bind().dialect.name == "sqlite" else _CLOCK
+
+
+def set_clock(session: Session, told: datetime | str) -> tuple[datetime, float]:
+    """Let `now` go on from what the database's clock has just told.
+
+    A transaction that has asked it already keeps to what it was told then.
+    """
+    transaction = session.get_transaction()
+    asked, moment, at = session.info.get("clock", (None, None, 0.0))
+    if transaction is None or asked is not transaction:
+        read = datetime.fromisoformat(told).replace(tzinfo=UTC) if isinstance(told, str) else told
+        moment, at = read.astimezone(UTC), time.monotonic()
+        session.info["clock"] = (transaction, moment, at)
+    return moment, at
 
 
 def among(session: Session, column: Any, values: Collection[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - a column

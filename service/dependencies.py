@@ -87,7 +87,7 @@ class Parts:
         prefix = given.prefix
         moment = time.monotonic()
         if moment - self.last_use.get(prefix, 0.0) < _LAST_USE_S:
-            with self.database.read() as session:
+            with self.database.look() as session:
                 return keys.authenticate(session, token)
         with self.database.read() as session:  # a wrong key must not cost a write either
             keys.authenticate(session, token)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.database import now
+from service.database import clock, now, set_clock
 from service.errors import Conflict, InsufficientScope, InvalidCredentials, NotFound, Unprocessable
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, Page
@@ -156,7 +156,10 @@ def authenticate(session: Session, token: str) -> Caller:
     given = parse_token(token)
     if given is None:
         raise InvalidCredentials
-    row = session.scalar(select(ApiKey).where(ApiKey.prefix == given.prefix))
+    query = select(ApiKey, clock(session)).where(ApiKey.prefix == given.prefix)
+    row, told = session.execute(query).one_or_none() or (None, None)
+    if told is not None:
+        set_clock(session, told)
     moment = now(session)
     if not _opens(row, given, moment) or row is None:
         raise InvalidCredentials

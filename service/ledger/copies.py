@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import among, now
+from service.database import among, keep_alive, now
 from service.ledger.orders import Caller, CopyCounts, FoundCopy, Page
 from service.ledger.packages import Roles, package_roles
 from service.ledger.planning import requests_of
@@ -81,6 +81,7 @@ def add_copies(
         near=pack([]),
     )
     session.add(row)
+    keep_alive(session, row)  # the answer tells of it
 
 
 def copy_counts(session: Session, request: DeletionRequest) -> CopyCounts | None:

@@ -15,12 +15,17 @@ from sqlalchemy.orm import Session
 
 from service.chain import GENESIS
 from service.commitment import canonical_json
-from service.database import now
+from service.database import now, set_clock
 from service.ledger.orders import Caller, Page
 from service.ledger.report_context import LogPosition
 from service.tables import AuditEvent
 
 HOUSEKEEPING = 0x53574545  # "SWEE"
+# a materialised CTE, so that the clock is read after the wait
+_TURN = text(
+    "WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:key))"
+    " SELECT clock_timestamp() FROM turn"
+)
 
 
 def take_turn(session: Session, tenant_id: uuid.UUID) -> None:
@@ -32,7 +37,7 @@ def take_turn(session: Session, tenant_id: uuid.UUID) -> None:
     if tenant_id not in turns and session.get_bind().dialect.name == "postgresql":
         turns.add(tenant_id)
         key = int.from_bytes(hashlib.sha256(tenant_id.bytes).digest()[:8], "big", signed=True)
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+        set_clock(session, session.execute(_TURN, {"key": key}).scalar_one())
 
 
 def take_housekeeping(session: Session) -> bool:
@@ -60,7 +65,8 @@ def record_event(  # noqa: PLR0917 - the five parts of an entry, in their order
     """
     take_turn(session, tenant_id)
     ends = _ends(session)
-    last = ends.get(tenant_id) or log_position(session, tenant_id)
+    with session.no_autoflush:  # no link of this chain waits, or `ends` would have its end
+        last = ends.get(tenant_id) or log_position(session, tenant_id)
     event = AuditEvent(
         tenant_id=tenant_id,
         seq=last.seq + 1,

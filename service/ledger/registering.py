@@ -138,8 +138,9 @@ def register_model(session: Session, caller: Caller, draft: ModelDraft) -> Model
 def fingerprint(rows: Sequence[SampleRow]) -> str:
     """Return the SHA-256 over the sorted (sample_id, content sha256, label), one JSON line each."""
     digest = hashlib.sha256()
+    encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for each row
     for row in sorted((row.sample_id, row.sha256, row.label) for row in rows):
-        digest.update(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+        digest.update(f"{encode(row)}\n".encode())
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 
 from pyroaring import BitMap
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
@@ -39,7 +40,8 @@ from service.tables import (
 class CheckedOrder:
     """An order that can be accepted, with its forget set and the copies of it that were found.
 
-    `order` names what `included` adds too; `left` and `in_holdout` are copies outside the set.
+    `order` names what `included` adds too; `left` and `in_holdout` are copies outside the set;
+    `erased` is E as it was then.
     """
 
     model: Model
@@ -48,6 +50,7 @@ class CheckedOrder:
     included: BitMap
     left: BitMap
     in_holdout: BitMap
+    erased: BitMap
 
 
 def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
@@ -66,15 +69,21 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
     """
     take_turn(session, caller.tenant_id)
     checked = check_request(session, caller, order)
-    request = accept_request(session, caller, checked)
+    request = accept_request(session, caller, checked, before=checked.erased)
     plan_run(session, checked.model.id)
     return request
 
 
 def accept_request(
-    session: Session, caller: Caller, checked: CheckedOrder, group: RequestGroup | None = None
+    session: Session,
+    caller: Caller,
+    checked: CheckedOrder,
+    group: RequestGroup | None = None,
+    before: BitMap | None = None,
 ) -> DeletionRequest:
     """Write down a request that was checked, let E grow by its samples, and plan no run yet.
+
+    `before`: E, where it was read since this tenant's turn began and nothing was added.
 
     Raises:
         Conflict: `quota_exceeded`.
@@ -89,7 +98,7 @@ def accept_request(
     _keep_samples(session, request, ordinals)
     num_included, num_left = len(checked.included), len(checked.left)
     add_copies(session, request, checked.left | checked.in_holdout, num_included)
-    total = add_erased(session, model.dataset_id, ordinals)
+    total = add_erased(session, model.dataset_id, ordinals, before)
     facts: dict[str, object] = {"samples": len(ordinals), "erased": total}
     facts |= {"commitment": request.commitment_root}
     facts |= {"equal_copies_included": num_included, "equal_copies_left": num_left}
@@ -118,15 +127,15 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals |= included
     refuse_emptying(session, model, ordinals, erased)
-    return CheckedOrder(model, order, ordinals, included, copies - included, in_holdout)
+    left = copies - included
+    return CheckedOrder(model, order, ordinals, included, left, in_holdout, erased)
 
 
 def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) -> None:
     session.add(request)
     session.flush()
-    session.add(
-        RequestSamples(request_id=request.id, tenant_id=request.tenant_id, ordinals=pack(ordinals))
-    )
+    values = {"request_id": request.id, "tenant_id": request.tenant_id, "ordinals": pack(ordinals)}
+    session.connection().execute(insert(RequestSamples), values)
 
 
 def repeated_request(

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
 from pyroaring import BitMap
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import among, now
+from service.database import among, keep_alive, now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
 from service.ledger.reading import OPEN, get_dataset, get_model, parse_number
@@ -104,13 +104,19 @@ def erased_ordinals(session: Session, dataset_id: uuid.UUID) -> BitMap:
     return unpack(session.execute(query).scalar_one())
 
 
-def add_erased(session: Session, dataset_id: uuid.UUID, ordinals: BitMap) -> int:
-    """Let E grow by these ordinals and return how many it holds now."""
-    row = session.get_one(Tombstones, dataset_id, populate_existing=True, with_for_update=True)
-    grown = unpack(row.ordinals) | ordinals
-    row.ordinals, row.count, row.updated_at = pack(grown), len(grown), now(session)
-    session.flush()
-    return row.count
+def add_erased(
+    session: Session, dataset_id: uuid.UUID, ordinals: BitMap, before: BitMap | None = None
+) -> int:
+    """Let E grow by these ordinals and return how many it holds now.
+
+    `before`: E, where it was read since this tenant's turn began and nothing was added.
+    """
+    grown = ordinals | (erased_ordinals(session, dataset_id) if before is None else before)
+    values = {"ordinals": pack(grown), "count": len(grown), "updated_at": now(session)}
+    session.connection().execute(
+        update(Tombstones).where(Tombstones.dataset_id == dataset_id).values(values)
+    )
+    return len(grown)
 
 
 def requested_ordinals(session: Session, model_id: uuid.UUID) -> BitMap:
@@ -133,7 +139,9 @@ def trained_on(session: Session, model: Model) -> Dataset | DatasetRevision:
     """Return D and H as the model knows them: the revision of its data set that it names."""
     row = session.get(DatasetRevision, (model.dataset_id, model.dataset_revision))
     # a data set that a process of the release before registered has its first revision here alone
-    return row or session.get_one(Dataset, model.dataset_id)
+    known = row or session.get_one(Dataset, model.dataset_id)
+    keep_alive(session, known)
+    return known
 
 
 def erased_for(session: Session, model: Model) -> BitMap:
