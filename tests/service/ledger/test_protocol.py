@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,6 @@ from service import ledger
 from service.config import Settings
 from service.database import Database
 from service.errors import Conflict
-from service.ledger import Claim
 from service.tables import AuditEvent, Job, JobKind, JobStatus, ModelVersion, Run, RunState
 from tests.service.ledger.answers import answer, in_threads, publish
 from tests.service.ledger.world import World
@@ -103,7 +103,7 @@ def test_a_released_job_is_queued_again_and_burns_no_retry(world: World) -> None
     job = _job(world, claim.job_id)
     assert (job.status, job.failures, job.lease_owner) == ("queued", 0, None)
     again = world.hold(JobKind.UNLEARN)
-    assert again == Claim(claim.job_id, "unlearn", 2)
+    assert again == replace(claim, attempt=2)
 
 
 def test_transient_failures_are_tried_again_with_back_off_until_the_budget_is_spent(
