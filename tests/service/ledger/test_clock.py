@@ -70,3 +70,15 @@ def test_stepping_the_clock_of_the_machine_moves_no_time_of_the_ledger(
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 86_400)
         assert now(session) - first < timedelta(minutes=1)
+
+
+def test_no_transaction_is_told_an_earlier_time_than_the_one_before(database: Database) -> None:
+    told = []
+    for _ in range(200):
+        with database.write() as session:
+            now(session)
+            time.sleep(0.0003)
+            told.append(now(session))
+        with database.read() as session:
+            told.append(now(session))
+    assert told == sorted(told)
