@@ -11,12 +11,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import create_engine, event, text
 
 from service.database import Database
 from tests.servers import postgres_url, redis_url
 
 __all__ = ["postgres_url", "redis_url"]
+
+# how long an example takes says nothing about the code on a busy machine
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # pytest ended by SIGTERM would leave the servers running
 signal.signal(signal.SIGTERM, signal.default_int_handler)
