@@ -129,9 +129,9 @@ def _read(log: _Log, entries: Iterable[Entry]) -> None:
         log.links.append(link)
         if _digest(entry, link.seq) == link.hash:
             log.true[place] = link.seq
+            tenants[entry["tenant_id"]] += 1  # an altered entry says nothing about whose log it is
         else:
             log.altered[place] = dict(entry)
-        tenants[entry["tenant_id"]] += 1
         foreign[entry["tenant_id"]].append(link)
     for tenant, _ in tenants.most_common()[1:]:
         for link in (link for link in foreign[tenant] if link.place in log.true):
