@@ -5,8 +5,8 @@ import uuid
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.errors import Unprocessable
 from service.ledger import Caller, Page, get_dataset
+from service.ledger.reading import page_after
 from service.tables import Approval, Job, JobKind, JobStatus, ModelVersion, Sample
 
 
@@ -31,11 +31,7 @@ def find_samples(
     query = select(Sample).where(Sample.dataset_id == dataset_id)
     wanted = {"label": label, "subject_id": subject_id, "split": split}
     query = query.filter_by(**{name: value for name, value in wanted.items() if value is not None})
-    if cursor is not None:
-        query = query.where(Sample.ordinal > _ordinal(cursor))
-    rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
+    return page_after(session, query, Sample.ordinal, cursor, limit)
 
 
 def version_number(session: Session, version_id: uuid.UUID | None) -> int | None:
@@ -60,10 +56,3 @@ def check_failure(session: Session, model_id: uuid.UUID) -> str | None:
     )
     error = session.scalar(query.limit(1))
     return None if error is None else str(error["code"])
-
-
-def _ordinal(cursor: str) -> int:
-    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 9:
-        detail = "This is no cursor of this list."
-        raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
-    return int(cursor)

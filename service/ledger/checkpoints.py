@@ -16,6 +16,7 @@ from service.database import now
 from service.errors import Conflict, NotFound
 from service.ledger.log import iso, log_position, take_turn
 from service.ledger.orders import Caller, Page
+from service.ledger.reading import page_after
 from service.tables import AuditCheckpoint, AuditEvent, Tenant
 from service.verify import Key, VerificationError
 
@@ -174,13 +175,8 @@ def list_checkpoints(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 100
 ) -> Page[AuditCheckpoint]:
     """Return the caller's checkpoints, oldest first; the cursor is the last seq seen."""
-    after = int(cursor) if cursor and cursor.isdecimal() and len(cursor) < 19 else 0
-    query = select(AuditCheckpoint).where(
-        AuditCheckpoint.tenant_id == caller.tenant_id, AuditCheckpoint.seq > after
-    )
-    rows = session.scalars(query.order_by(AuditCheckpoint.seq).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].seq) if more else None)
+    query = select(AuditCheckpoint).where(AuditCheckpoint.tenant_id == caller.tenant_id)
+    return page_after(session, query, AuditCheckpoint.seq, cursor, limit)
 
 
 def _checkpoints(session: Session, tenant_id: uuid.UUID) -> Sequence[AuditCheckpoint]:

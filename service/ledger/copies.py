@@ -19,7 +19,6 @@ from service.ledger.packages import Roles, package_roles
 from service.ledger.planning import requests_of
 from service.ledger.reading import get_request, parse_number
 from service.ledger.samples import (
-    chunks,
     erased_ordinals,
     requested_ordinals,
     trained_on,
@@ -60,13 +59,10 @@ def equal_files(
 
 def sample_ids_of(session: Session, dataset_id: uuid.UUID, ordinals: BitMap) -> list[str]:
     """Return the ids of samples, in the order of their ordinals."""
-    names: list[str] = []
-    for part in chunks(list(ordinals)):
-        query = select(Sample.sample_id).where(
-            Sample.dataset_id == dataset_id, Sample.ordinal.in_(part)
-        )
-        names += session.scalars(query.order_by(Sample.ordinal))
-    return names
+    query = select(Sample.sample_id).where(
+        Sample.dataset_id == dataset_id, among(session, Sample.ordinal, ordinals)
+    )
+    return list(session.scalars(query.order_by(Sample.ordinal)))
 
 
 def add_copies(

@@ -14,13 +14,13 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.erased import Eraser
 from service.errors import Conflict
 from service.ledger.holds import held_datasets
 from service.ledger.log import record_event
 from service.ledger.orders import SampleRow
-from service.ledger.samples import SHOWN, chunks, erased_ordinals, trained_on, training_set
+from service.ledger.samples import SHOWN, erased_ordinals, trained_on, training_set
 from service.tables import (
     Audit,
     AuditStatus,
@@ -179,12 +179,11 @@ def _drop(
     """Replace rows by hashes; a file that a live sample has too is no mark of an erased one."""
     twins = _shared_files(session, dataset.id, ordinals)
     hashes: set[bytes] = set()
-    for part in chunks(list(ordinals)):
-        chosen = (Sample.dataset_id == dataset.id, Sample.ordinal.in_(part))
-        for name, sha256 in session.execute(select(Sample.sample_id, Sample.sha256).where(*chosen)):
-            marks = eraser.marks(dataset.tenant_id, dataset.root, name, sha256)
-            hashes |= {marks.name} if sha256 in twins else set(marks)
-        session.execute(delete(Sample).where(*chosen))
+    chosen = (Sample.dataset_id == dataset.id, among(session, Sample.ordinal, ordinals))
+    for name, sha256 in session.execute(select(Sample.sample_id, Sample.sha256).where(*chosen)):
+        marks = eraser.marks(dataset.tenant_id, dataset.root, name, sha256)
+        hashes |= {marks.name} if sha256 in twins else set(marks)
+    session.execute(delete(Sample).where(*chosen))
     known = set(
         session.scalars(select(ErasedHash.hash).where(ErasedHash.tenant_id == dataset.tenant_id))
     )
@@ -201,20 +200,11 @@ def _drop(
 
 def _shared_files(session: Session, dataset_id: uuid.UUID, ordinals: BitMap) -> set[str]:
     """Return the digests of these samples that samples outside of E have too."""
-    digests: set[str] = set()
-    for part in chunks(list(ordinals)):
-        query = select(Sample.sha256).where(
-            Sample.dataset_id == dataset_id, Sample.ordinal.in_(part)
-        )
-        digests.update(session.scalars(query))
+    own = Sample.dataset_id == dataset_id
+    digests = select(Sample.sha256).where(own, among(session, Sample.ordinal, ordinals))
     erased = erased_ordinals(session, dataset_id)
-    shared: set[str] = set()
-    for some in chunks(sorted(digests)):
-        twins = select(Sample.ordinal, Sample.sha256).where(
-            Sample.dataset_id == dataset_id, Sample.sha256.in_(some)
-        )
-        shared |= {sha256 for ordinal, sha256 in session.execute(twins) if ordinal not in erased}
-    return shared
+    twins = select(Sample.ordinal, Sample.sha256).where(own, Sample.sha256.in_(digests))
+    return {sha256 for ordinal, sha256 in session.execute(twins) if ordinal not in erased}
 
 
 def _live_marks(session: Session, tenant_id: uuid.UUID, root: str) -> tuple[set[str], set[str]]:
@@ -229,12 +219,12 @@ def _live_marks(session: Session, tenant_id: uuid.UUID, root: str) -> tuple[set[
     for row, folder in session.execute(query).all():
         kept = unpack(row.ordinals) - dropped_of(row)
         shared = _shared_files(session, row.dataset_id, kept)
-        for part in chunks(list(kept)):
-            chosen = (Sample.dataset_id == row.dataset_id, Sample.ordinal.in_(part))
-            pairs = select(Sample.sample_id, Sample.sha256).where(*chosen)
-            for name, sha256 in session.execute(pairs):
-                names |= {name} if folder == root else set()
-                contents |= {sha256.lower()} - shared
+        pairs = select(Sample.sample_id, Sample.sha256).where(
+            Sample.dataset_id == row.dataset_id, among(session, Sample.ordinal, kept)
+        )
+        for name, sha256 in session.execute(pairs):
+            names |= {name} if folder == root else set()
+            contents |= {sha256.lower()} - shared
     return names, contents
 
 

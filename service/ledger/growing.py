@@ -9,14 +9,15 @@ from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.commitment import digest_of
+from service.database import among
 from service.erased import Eraser
 from service.errors import Conflict, NotFound, Unprocessable
 from service.ledger.dropping import refuse_erased
 from service.ledger.log import record_event, take_turn
 from service.ledger.orders import Caller, GrowthDraft, Page, SampleRow
-from service.ledger.reading import get_dataset, parse_number
+from service.ledger.reading import get_dataset, page_after
 from service.ledger.registering import fingerprint, insert_samples, keep_revision
-from service.ledger.samples import SHOWN, chunks, erased_ordinals
+from service.ledger.samples import SHOWN, erased_ordinals
 from service.tables import Dataset, DatasetRevision, Sample
 
 
@@ -102,11 +103,7 @@ def list_revisions(
     """Return revisions of a data set, oldest first; the cursor is the last number seen."""
     get_dataset(session, caller, dataset_id)
     query = select(DatasetRevision).where(DatasetRevision.dataset_id == dataset_id)
-    if cursor is not None:
-        query = query.where(DatasetRevision.number > parse_number(cursor))
-    rows = session.scalars(query.order_by(DatasetRevision.number).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
+    return page_after(session, query, DatasetRevision.number, cursor, limit)
 
 
 def _refuse_known(session: Session, dataset: Dataset, rows: Sequence[SampleRow]) -> None:
@@ -131,26 +128,20 @@ def _refuse_known(session: Session, dataset: Dataset, rows: Sequence[SampleRow])
 
 
 def _ordinals(session: Session, dataset: Dataset, names: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for chunk in chunks(names):
-        query = select(Sample.sample_id, Sample.ordinal).where(
-            Sample.dataset_id == dataset.id, Sample.sample_id.in_(chunk)
-        )
-        found |= {row.sample_id: row.ordinal for row in session.execute(query)}
-    return found
+    query = select(Sample.sample_id, Sample.ordinal).where(
+        Sample.dataset_id == dataset.id, among(session, Sample.sample_id, names)
+    )
+    return {row.sample_id: row.ordinal for row in session.execute(query)}
 
 
 def _erased_files(
     session: Session, dataset: Dataset, erased: BitMap, rows: Sequence[SampleRow]
 ) -> set[str]:
     """Return the digests among these rows that an erased sample's file has."""
-    found: set[str] = set()
-    for chunk in chunks(sorted({row.sha256 for row in rows})):
-        query = select(Sample.sha256, Sample.ordinal).where(
-            Sample.dataset_id == dataset.id, Sample.sha256.in_(chunk)
-        )
-        found |= {digest for digest, ordinal in session.execute(query) if ordinal in erased}
-    return found
+    query = select(Sample.sha256, Sample.ordinal).where(
+        Sample.dataset_id == dataset.id, among(session, Sample.sha256, {row.sha256 for row in rows})
+    )
+    return {digest for digest, ordinal in session.execute(query) if ordinal in erased}
 
 
 def _conflict(code: str, detail: str, places: Sequence[int], **counts: int) -> Conflict:

@@ -17,6 +17,7 @@ from service.chain import GENESIS
 from service.commitment import canonical_json
 from service.database import now, set_clock
 from service.ledger.orders import Caller, Page
+from service.ledger.reading import page_after
 from service.ledger.report_context import LogPosition
 from service.tables import AuditEvent
 
@@ -144,12 +145,5 @@ def list_events(
     session: Session, caller: Caller, cursor: str | None = None, limit: int = 100
 ) -> Page[AuditEvent]:
     """Return a segment of the caller's chain in order; the cursor is the last seq seen."""
-    after = int(cursor) if cursor and cursor.isdecimal() and len(cursor) < 19 else 0
-    rows = session.scalars(
-        select(AuditEvent)
-        .where(AuditEvent.tenant_id == caller.tenant_id, AuditEvent.seq > after)
-        .order_by(AuditEvent.seq)
-        .limit(limit + 1)
-    ).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].seq) if more else None)
+    query = select(AuditEvent).where(AuditEvent.tenant_id == caller.tenant_id)
+    return page_after(session, query, AuditEvent.seq, cursor, limit)

@@ -14,14 +14,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import digest, unpack
-from service.database import limits, now
+from service.database import among, limits, now
 from service.ledger.graph import add_job, queue_job, queue_ready
 from service.ledger.holds import held_models
 from service.ledger.log import iso
 from service.ledger.orders import POOLED, JobError
 from service.ledger.report_context import PoolFacts, ResidualCopy
 from service.ledger.rungs import method_of
-from service.ledger.samples import chunks
 from service.ledger.states import move
 from service.tables import (
     Job,
@@ -177,15 +176,11 @@ def _forget_digest(run: Run) -> str:
 def _has_single_samples(session: Session, run: Run, retain: BitMap) -> bool:
     """Say whether a class of the forget set has samples in R as well."""
     dataset_id = session.get_one(Model, run.model_id).dataset_id
-    labels: set[int] = set()
-    for part in chunks(list(unpack(run.forget))):
-        query = select(Sample.label).where(
-            Sample.dataset_id == dataset_id, Sample.ordinal.in_(part)
-        )
-        labels.update(session.scalars(query.distinct()))
+    forgotten = among(session, Sample.ordinal, unpack(run.forget))
+    labels = select(Sample.label).where(Sample.dataset_id == dataset_id, forgotten)
     query = (
         select(Sample.ordinal)
-        .where(Sample.dataset_id == dataset_id, Sample.label.in_(sorted(labels)))
+        .where(Sample.dataset_id == dataset_id, Sample.label.in_(labels.distinct()))
         .execution_options(yield_per=5_000)
     )
     with session.scalars(query) as found:

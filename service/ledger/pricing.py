@@ -11,14 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
 from service.bitmaps import digest
-from service.database import now
+from service.database import among, now
 from service.ledger.orders import POOLED, RETRAIN, Caller, RequestOrder
 from service.ledger.planning import active_run
 from service.ledger.reading import find_current
 from service.ledger.references import FIRST_SEED, ready_seeds
 from service.ledger.requests import check_request, new_request
 from service.ledger.rungs import method_of
-from service.ledger.samples import chunks
 from service.ledger.starting import choose_start
 from service.ledger.terms import refuse_emptying
 from service.policies import load_policy
@@ -107,7 +106,7 @@ def price_request(session: Session, caller: Caller, order: RequestOrder) -> Pric
     checked = check_request(session, caller, order)
     model, forget = checked.model, checked.ordinals
     request = new_request(session, caller, checked.order, len(forget))
-    retain = refuse_emptying(session, model, forget)
+    retain = refuse_emptying(session, model, forget, checked.erased)
     scope, emptied = _scope(session, model, forget, retain)
     work = _work(session, model, request, (forget, retain), single_samples=scope != "class")
     moment = now(session)
@@ -169,19 +168,12 @@ def _scope(
     session: Session, model: Model, forget: BitMap, retain: BitMap
 ) -> tuple[Scope, list[str]]:
     """Return the scope and the names of the classes of which nothing would be left to train on."""
-    labels: dict[int, int] = {}
-    for part in chunks(list(forget)):
-        query = select(Sample.ordinal, Sample.label).where(
-            Sample.dataset_id == model.dataset_id, Sample.ordinal.in_(part)
-        )
-        labels.update((ordinal, label) for ordinal, label in session.execute(query))
-    left: set[int] = set()
-    for some in chunks(sorted(set(labels.values()))):
-        rows = select(Sample.ordinal, Sample.label).where(
-            Sample.dataset_id == model.dataset_id, Sample.label.in_(some)
-        )
-        left |= {label for ordinal, label in session.execute(rows) if ordinal in retain}
-    emptied = sorted(set(labels.values()) - left)
+    own = Sample.dataset_id == model.dataset_id
+    query = select(Sample.label).where(own, among(session, Sample.ordinal, forget))
+    labels = set(session.scalars(query.distinct()))
+    rows = select(Sample.ordinal, Sample.label).where(own, among(session, Sample.label, labels))
+    left = {label for ordinal, label in session.execute(rows) if ordinal in retain}
+    emptied = sorted(labels - left)
     names = session.get_one(Dataset, model.dataset_id).class_names
     scope: Scope = "instance" if not emptied else "mixed" if left else "class"
     return scope, [names[label] for label in emptied]

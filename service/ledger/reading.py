@@ -3,8 +3,8 @@
 import uuid
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy import BigInteger, ColumnElement, Select, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.database import now
 from service.errors import NotFound, Unprocessable
@@ -44,6 +44,7 @@ Row = TypeVar(
     WebhookDelivery,
     WebhookEndpoint,
 )
+Numbered = TypeVar("Numbered")
 OPEN = (RequestStatus.PENDING, RequestStatus.IN_PROGRESS, RequestStatus.ON_HOLD)
 
 
@@ -157,11 +158,7 @@ def page_versions(
     """Return versions of a model, oldest first; the cursor is the last number seen."""
     get_model(session, caller, model_id)
     query = select(ModelVersion).where(ModelVersion.model_id == model_id)
-    if cursor is not None:
-        query = query.where(ModelVersion.number > parse_number(cursor))
-    rows = session.scalars(query.order_by(ModelVersion.number).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].number) if more else None)
+    return page_after(session, query, ModelVersion.number, cursor, limit)
 
 
 def list_jobs(session: Session, caller: Caller, run_id: uuid.UUID) -> list[Job]:
@@ -243,13 +240,33 @@ def page_of(
     return Page(list(rows[:limit]), str(rows[limit - 1].id) if more else None)
 
 
-def parse_number(cursor: str) -> int:
-    """Return the number that a list of numbered things goes on after.
+def page_after(
+    session: Session,
+    query: Select[Numbered],
+    column: InstrumentedAttribute[int],
+    cursor: str | None,
+    limit: int,
+) -> Page[Numbered]:
+    """Page by a number that each row has, lowest first; the cursor is the last number seen.
 
     Raises:
         Unprocessable: `bad_cursor`.
     """
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 9):
+    if cursor is not None:
+        digits = 18 if isinstance(column.type, BigInteger) else 9
+        query = query.where(column > parse_number(cursor, digits))
+    rows = session.scalars(query.order_by(column).limit(limit + 1)).all()
+    more = len(rows) > limit
+    return Page(list(rows[:limit]), str(getattr(rows[limit - 1], column.key)) if more else None)
+
+
+def parse_number(cursor: str, digits: int = 9) -> int:
+    """Return the number that a list goes on after; `digits`: as many as its column surely holds.
+
+    Raises:
+        Unprocessable: `bad_cursor`.
+    """
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= digits):
         detail = "This is no cursor of this list."
         raise Unprocessable("bad_cursor", detail, [{"pointer": "/query/cursor", "detail": detail}])
     return int(cursor)

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
-from service.database import now
+from service.database import among, now
 from service.errors import Conflict
 from service.ledger.comparison import compare
 from service.ledger.contexts import context_of_audit
@@ -27,7 +27,7 @@ from service.ledger.planning import start_look
 from service.ledger.qualified import qualify_by
 from service.ledger.reading import OPEN, get_request
 from service.ledger.report_context import ReportContext
-from service.ledger.samples import chunks, erased_for, samples_of
+from service.ledger.samples import erased_for, samples_of
 from service.ledger.states import record
 from service.ledger.terms import usable_model
 from service.tables import (
@@ -95,14 +95,11 @@ def request_images(session: Session, caller: Caller, request_id: uuid.UUID) -> l
     request = get_request(session, caller, request_id)
     model = session.get_one(Model, request.model_id)
     root = PurePosixPath(session.get_one(Dataset, model.dataset_id).root)
-    ordinals = list(samples_of(session, [request.id]).get(request.id, ()))
-    uris: list[str] = []
-    for part in chunks(ordinals):
-        query = select(Sample.uri).where(
-            Sample.dataset_id == model.dataset_id, Sample.ordinal.in_(part)
-        )
-        uris += session.scalars(query.order_by(Sample.ordinal))
-    return [str(root / uri) for uri in uris]
+    ordinals = samples_of(session, [request.id]).get(request.id, ())
+    query = select(Sample.uri).where(
+        Sample.dataset_id == model.dataset_id, among(session, Sample.ordinal, ordinals)
+    )
+    return [str(root / uri) for uri in session.scalars(query.order_by(Sample.ordinal))]
 
 
 def audits_of_request(

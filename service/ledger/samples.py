@@ -1,18 +1,17 @@
 """Samples and sets of them: look-ups, E, and the ids of a request turned into ordinals."""
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Sequence
 
 from pyroaring import BitMap
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.database import among, keep_alive, now
 from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
-from service.ledger.reading import OPEN, get_dataset, get_model, parse_number
+from service.ledger.reading import OPEN, get_dataset, get_model, page_after
 from service.tables import (
     Dataset,
     DatasetRevision,
@@ -23,10 +22,7 @@ from service.tables import (
     Tombstones,
 )
 
-CHUNK = 10_000  # values of one IN list; SQLite takes 32,766
 SHOWN = 10  # how many offending places an error names
-
-Value = TypeVar("Value", str, int)
 
 
 def list_samples(
@@ -46,11 +42,7 @@ def list_samples(
         query = query.where(Sample.label == label)
     if subject_id is not None:
         query = query.where(Sample.subject_id == subject_id)
-    if cursor is not None:
-        query = query.where(Sample.ordinal > parse_number(cursor))
-    rows = session.scalars(query.order_by(Sample.ordinal).limit(limit + 1)).all()
-    more = len(rows) > limit
-    return Page(list(rows[:limit]), str(rows[limit - 1].ordinal) if more else None)
+    return page_after(session, query, Sample.ordinal, cursor, limit)
 
 
 def class_counts(
@@ -85,16 +77,15 @@ def find_sample_ids(
     usable = training_set(trained_on(session, model)) - unpack(model.erased)
     if not requested_too:
         usable -= requested_ordinals(session, model_id)
-    wanted: list[ColumnElement[bool]] = [
-        *(Sample.label.in_(chunk) for chunk in chunks(sorted(set(labels)))),
-        *(Sample.subject_id.in_(chunk) for chunk in chunks(sorted(set(subject_ids)))),
-    ]
     found: dict[int, str] = {}
-    for condition in wanted:
-        query = select(Sample.ordinal, Sample.sample_id).where(
-            Sample.dataset_id == model.dataset_id, Sample.split == "train", condition
-        )
-        found |= {o: name for o, name in session.execute(query) if o in usable}
+    for column, values in ((Sample.label, set(labels)), (Sample.subject_id, set(subject_ids))):
+        if values:
+            query = select(Sample.ordinal, Sample.sample_id).where(
+                Sample.dataset_id == model.dataset_id,
+                Sample.split == "train",
+                among(session, column, values),
+            )
+            found |= {o: name for o, name in session.execute(query) if o in usable}
     return [found[ordinal] for ordinal in sorted(found)]
 
 
@@ -201,12 +192,6 @@ def training_ordinals(
     held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
     _refuse("not_training_samples", held_out, "held out, so the model never learned it")
     return {name: ordinal for name, (ordinal, _) in found.items()}
-
-
-def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    """Yield values in parts that fit an IN list."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
 
 
 def _refuse(code: str, places: Sequence[int], why: str) -> None:
