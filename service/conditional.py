@@ -7,15 +7,18 @@ with the whole a caller could hardly ever withdraw a request that is being worke
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from fastapi import Header, Response
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
-from service.dependencies import JSON_TYPE
+from service import ledger
+from service.dependencies import JSON_TYPE, Parts
 from service.downloads import matches
 from service.errors import ServiceError
+from service.ledger import Caller
 
 IfNoneMatch = Annotated[
     str | None, Header(description="An ETag: 304 while the resource is still that one.")
@@ -23,6 +26,9 @@ IfNoneMatch = Annotated[
 IfMatch = Annotated[
     str | None, Header(description="An ETag: 412 unless the resource is still that one.")
 ]
+ACT_REFUSALS = ("not_found", "already_closed", "precondition_failed")
+"""What anything done to an open request or group can be refused for."""
+Read = Callable[[Session], BaseModel]
 UNCHANGED: dict[int | str, dict[str, str]] = {304: {"description": "Nothing has changed."}}
 
 
@@ -47,14 +53,32 @@ def answer(
     return Response(resource.model_dump_json(), headers=told, media_type=JSON_TYPE)
 
 
-def refuse_changed(if_match: str | None, resource: BaseModel) -> None:
+def act(parts: Parts, caller: Caller, if_match: str | None, read: Read, change: Read) -> Response:
+    """Change a resource that is still as the caller saw it, and return it.
+
+    Args:
+        parts: Whose database is written to.
+        caller: Whose turn it is while the resource is compared.
+        if_match: The header; None: whatever the resource has become.
+        read: Returns the resource as it is.
+        change: Changes it and returns what it is then.
+
+    Raises:
+        ServiceError: ``precondition_failed`` (412), and what `change` raises.
+    """
+    with parts.database.write() as session:
+        if if_match is not None:
+            ledger.take_turn(session, caller.tenant_id)
+            refuse_changed(if_match, read(session))
+        return answer(change(session))
+
+
+def refuse_changed(if_match: str, resource: BaseModel) -> None:
     """Refuse a write by a caller who saw the resource in another state; progress is none.
 
     Raises:
         ServiceError: ``precondition_failed`` (412).
     """
-    if if_match is None:
-        return
     tags = {tag.strip() for tag in if_match.split(",")}  # a weak tag matches nothing
     states = {tag.partition("-")[0] for tag in tags if tag.startswith('"')}
     if "*" not in tags and etag_of(resource).partition("-")[0] not in states:

@@ -30,6 +30,8 @@ _ROUTING_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+BODY_REFUSALS = ("invalid_request", "not_json", "body_too_large", "unsupported_media_type")
+"""What any JSON body can be refused for."""
 _RETRY_S = 5
 _log = structlog.get_logger("service.problems")
 

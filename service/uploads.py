@@ -45,13 +45,23 @@ def store_weights(
         Unprocessable: ``invalid_request``, ``weights_not_found``, ``path_outside_roots``,
             ``weights_not_safetensors``, ``weights_truncated`` or ``weights_digest_mismatch``.
     """
-    if (uri is None) == (file is None):
-        detail = "Give the weights either as weights_uri or as the form part weights."
-        raise Unprocessable("invalid_request", detail, [_place(detail)])
+    refuse_two_sources("weights", uri, file)
     if file is not None:
         with spooled(file) as path:
             return _store(storage, path, sha256)
     return _store(storage, _locate(str(uri), data_roots), sha256)
+
+
+def refuse_two_sources(what: str, uri: str | None, file: BinaryIO | None) -> None:
+    """Refuse both a URI and an uploaded file, and neither.
+
+    Raises:
+        Unprocessable: ``invalid_request``.
+    """
+    if (uri is None) == (file is None):
+        detail = f"Give the {what} either as {what}_uri or as the form part {what}."
+        errors = [{"pointer": f"/{what}_uri", "detail": detail}]
+        raise Unprocessable("invalid_request", detail, errors)
 
 
 def stored_manifest(

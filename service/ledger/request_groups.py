@@ -25,7 +25,7 @@ from service.ledger.reading import get_dataset
 from service.ledger.requests import CheckedOrder, accept_request, check_request
 from service.ledger.samples import trained_on, training_ordinals, training_set
 from service.ledger.states import follow_members, record
-from service.ledger.subjects import named_by_subject, order_digest, repeats, subject_taken
+from service.ledger.subjects import known_as, order_digest, refuse_number_taken
 from service.tables import GroupStatus, Model, ModelStatus, RequestGroup, new_id
 
 
@@ -126,22 +126,14 @@ def repeated_group(
 def known_group(
     session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
 ) -> RequestGroup | None:
-    """Return the group that this wish repeats word for word, None where there is none.
-
-    Raises:
-        Conflict: `subject_request_exists`: another group, or a request, has the name.
-    """
-    known = named_by_subject(session, caller, subject_request_id)
-    if known is None or (isinstance(known, RequestGroup) and repeats(known, stated)):
-        return known
-    raise subject_taken(known)
+    """Return the group that this wish repeats, or raise, as `known_as`."""
+    return known_as(session, caller, RequestGroup, subject_request_id, stated)
 
 
 def _members(session: Session, caller: Caller, order: GroupOrder) -> _Members:
     """Return what is asked of each model that has something to forget."""
     get_dataset(session, caller, order.dataset_id)
-    if known := named_by_subject(session, caller, order.subject_request_id):
-        raise subject_taken(known)
+    refuse_number_taken(session, caller, order.subject_request_id)
     query = select(Model).where(Model.dataset_id == order.dataset_id).order_by(Model.id)
     models = session.scalars(query.execution_options(populate_existing=True)).all()
     if set(order.leave_out) - {model.id for model in models}:

@@ -21,7 +21,7 @@ from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import OPEN
 from service.ledger.samples import add_erased, resolve_training_samples
 from service.ledger.states import record
-from service.ledger.subjects import named_by_subject, order_digest, repeats, subject_taken
+from service.ledger.subjects import known_as, order_digest, refuse_number_taken
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
 from service.origins import Origin
 from service.policies import load_policy
@@ -112,8 +112,7 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     model = usable_model(session, caller, order.model_id)
     order = checked_terms(order)
     load_policy(order.policy)
-    if known := named_by_subject(session, caller, order.subject_request_id):
-        raise subject_taken(known)
+    refuse_number_taken(session, caller, order.subject_request_id)
     if needs_approval(session, order):
         refuse_without_approver(session, caller)
     _refuse_unqualified(session, order)
@@ -149,17 +148,8 @@ def repeated_request(
 def known_request(
     session: Session, caller: Caller, subject_request_id: str | None, stated: bytes
 ) -> DeletionRequest | None:
-    """Return the request that this one repeats word for word, None where there is none.
-
-    `stated` is what was asked, as `RequestOrder.stated` was then.
-
-    Raises:
-        Conflict: `subject_request_exists`: another request, or a group, has the name.
-    """
-    known = named_by_subject(session, caller, subject_request_id)
-    if known is None or (isinstance(known, DeletionRequest) and repeats(known, stated)):
-        return known
-    raise subject_taken(known)
+    """Return the request that this one repeats, or raise, as `known_as`."""
+    return known_as(session, caller, DeletionRequest, subject_request_id, stated)
 
 
 def _refuse_unqualified(session: Session, order: RequestOrder) -> None:

@@ -6,6 +6,7 @@ else of the tenant takes a number between the look-up and the writing.
 
 import hashlib
 import hmac
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from service.ledger.orders import Caller
 from service.tables import DeletionRequest, GroupStatus, RequestGroup, RequestStatus
 
 Named = DeletionRequest | RequestGroup
+AnyNamed = TypeVar("AnyNamed", DeletionRequest, RequestGroup)
 
 
 def named_by_subject(
@@ -40,8 +42,39 @@ def named_by_subject(
     return found or session.scalar(group.execution_options(**fresh))
 
 
-def subject_taken(known: Named) -> Conflict:
-    """Return the refusal of a number that names something else."""
+def known_as(
+    session: Session,
+    caller: Caller,
+    kind: type[AnyNamed],
+    subject_request_id: str | None,
+    stated: bytes,
+) -> AnyNamed | None:
+    """Return what this wish repeats word for word, None where nothing has the number.
+
+    `stated` is what was asked, as `RequestOrder.stated` was then.
+
+    Raises:
+        Conflict: `subject_request_exists`: another wish, or one of the other kind, has the number.
+    """
+    known = named_by_subject(session, caller, subject_request_id)
+    if known is None:
+        return None
+    if isinstance(known, kind) and repeats(known, stated):
+        return known
+    raise _taken(known)
+
+
+def refuse_number_taken(session: Session, caller: Caller, subject_request_id: str | None) -> None:
+    """Refuse a number that names something.
+
+    Raises:
+        Conflict: `subject_request_exists`.
+    """
+    if known := named_by_subject(session, caller, subject_request_id):
+        raise _taken(known)
+
+
+def _taken(known: Named) -> Conflict:
     collection = "deletion-requests"
     if isinstance(known, RequestGroup):
         collection = "deletion-request-groups"

@@ -25,7 +25,7 @@ from service.paging import Paging, paging
 from service.problems import problem_responses
 from service.resources import Dataset, Sample
 from service.schemas import DatasetOrder, Page
-from service.uploads import stored_manifest
+from service.uploads import refuse_two_sources, stored_manifest
 
 router = APIRouter(
     prefix="/v1/datasets",
@@ -78,10 +78,7 @@ def register_dataset(
     `manifest`); then `root` says what its uris are relative to.
     """
     order = upload.order
-    if (order.manifest_uri is None) == (upload.file is None):
-        detail = "Give the manifest either as manifest_uri or as the form part manifest."
-        errors = [{"pointer": "/manifest_uri", "detail": detail}]
-        raise Unprocessable("invalid_request", detail, errors)
+    refuse_two_sources("manifest", order.manifest_uri, upload.file)
     if upload.file is not None:
         manifest, uri = _read_uploaded(parts, order, upload.file)
     else:

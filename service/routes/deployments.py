@@ -14,7 +14,7 @@ from service.idempotency import Once, creation
 from service.ledger import Caller, deployments
 from service.ledger.deployments import Attestation
 from service.paging import Paging, paging
-from service.problems import problem_responses
+from service.problems import BODY_REFUSALS, problem_responses
 from service.schemas import Page
 
 router = APIRouter(
@@ -37,11 +37,8 @@ Active = Annotated[bool | None, Query(description="Serves now.")]
     responses=problem_responses(
         "invalid_credentials",
         "insufficient_scope",
-        "invalid_request",
-        "not_json",
+        *BODY_REFUSALS,
         "not_found",
-        "body_too_large",
-        "unsupported_media_type",
         "deployed_in_future",
         "idempotency_key_in_use",
         "idempotency_key_reused",

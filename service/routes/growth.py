@@ -1,7 +1,7 @@
 """Data sets grow: samples are added as a revision, and every revision stays to be read."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Response
 
@@ -15,17 +15,17 @@ from service.dependencies import (
     json_or_form,
     scope,
 )
-from service.errors import NotFound, Unprocessable
+from service.errors import NotFound
 from service.growth_orders import GrowthOrder
 from service.idempotency import Once, creation
 from service.ledger import Caller, SampleRow, growing
 from service.ledger.orders import GrowthDraft
 from service.manifests import locate_manifest, locate_root, read_manifest
 from service.paging import Paging, paging
-from service.problems import problem_responses
+from service.problems import BODY_REFUSALS, problem_responses
 from service.resources import DatasetRevision
 from service.schemas import Page
-from service.uploads import stored_manifest
+from service.uploads import refuse_two_sources, stored_manifest
 
 router = APIRouter(
     prefix="/v1/datasets/{dataset_id}",
@@ -45,12 +45,9 @@ _read_order = json_or_form(GrowthOrder, "growth", "manifest")
     responses=problem_responses(
         "invalid_credentials",
         "insufficient_scope",
-        "invalid_request",
-        "not_json",
+        *BODY_REFUSALS,
         "not_found",
         "unreadable_form",
-        "body_too_large",
-        "unsupported_media_type",
         "erased_samples",
         "pepper_changed",
         "samples_exist",
@@ -78,10 +75,7 @@ def append_samples(
     keep the revision that they have. Erased samples can't come back, by id or by equal bytes.
     """
     order = upload.order
-    if (order.manifest_uri is None) == (upload.file is None):
-        detail = "Give the manifest either as manifest_uri or as the form part manifest."
-        errors = [{"pointer": "/manifest_uri", "detail": detail}]
-        raise Unprocessable("invalid_request", detail, errors)
+    refuse_two_sources("manifest", order.manifest_uri, upload.file)
     with parts.database.read() as session:
         dataset = ledger.get_dataset(session, caller, dataset_id)
     root = locate_root(dataset.root, parts.settings.data_roots)
@@ -93,7 +87,7 @@ def append_samples(
         uri = str(order.manifest_uri)
         path, _ = locate_manifest(uri, None, parts.settings.data_roots)
         manifest = read_manifest(path, root, order.format, names)
-    rows = [SampleRow(*row) for row in manifest.rows]  # type: ignore[arg-type] # split checked
+    rows = cast("list[SampleRow]", manifest.rows)  # as when the data set was registered
     draft = GrowthDraft(manifest_uri=uri, format=manifest.format, rows=rows)
     with parts.database.write() as session:
         made = growing.append_samples(session, caller, dataset_id, draft, parts.eraser)

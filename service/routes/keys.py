@@ -10,11 +10,10 @@ from service.dependencies import GuardedRoute, PartsDep, scope
 from service.key_resources import Key, KeyOrder, KeyRotationOrder, KeyWithSecret
 from service.ledger import Caller
 from service.paging import Paging, paging
-from service.problems import problem_responses
+from service.problems import BODY_REFUSALS, problem_responses
 from service.schemas import Page
 
 _CALLER = ("invalid_credentials", "insufficient_scope", "invalid_request")
-_BODY = ("not_json", "body_too_large", "unsupported_media_type")
 router = APIRouter(
     prefix="/v1/keys",
     tags=["keys"],
@@ -29,7 +28,7 @@ Admin = Annotated[Caller, scope("keys:admin")]
     status_code=201,
     summary="Make an API key",
     responses=problem_responses(
-        *_CALLER, *_BODY, "unknown_scope", "already_expired", "quota_exceeded"
+        *_CALLER, *BODY_REFUSALS, "unknown_scope", "already_expired", "quota_exceeded"
     ),
 )
 def create(order: KeyOrder, caller: Admin, parts: PartsDep, response: Response) -> KeyWithSecret:
@@ -61,7 +60,7 @@ def get_key(key_id: uuid.UUID, caller: Admin, parts: PartsDep) -> Key:
 @router.post(
     "/{key_id}/rotate",
     summary="Make another secret for a key",
-    responses=problem_responses(*_CALLER, *_BODY, "not_found", "key_revoked"),
+    responses=problem_responses(*_CALLER, *BODY_REFUSALS, "not_found", "key_revoked"),
 )
 def rotate(
     key_id: uuid.UUID, order: KeyRotationOrder, caller: Admin, parts: PartsDep, response: Response

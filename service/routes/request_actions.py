@@ -3,16 +3,16 @@
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from service import conditional, ledger, tables
-from service.conditional import IfMatch
+from service.conditional import ACT_REFUSALS, IfMatch
 from service.dependencies import GuardedRoute, Parts, PartsDep, scope
 from service.ledger import Caller
-from service.problems import problem_responses
+from service.problems import BODY_REFUSALS, problem_responses
 from service.reports import publish
 from service.request_orders import ApprovalOrder, ExtensionOrder, HoldOrder, RejectionOrder
 from service.request_resources import DeletionRequest
@@ -24,22 +24,17 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
-_ALWAYS = ("not_found", "already_closed", "precondition_failed")
-_WITH_BODY = (*_ALWAYS, "invalid_request", "not_json", "body_too_large", "unsupported_media_type")
+_WITH_BODY = (*ACT_REFUSALS, *BODY_REFUSALS)
 Writer = Annotated[Caller, scope("requests:write")]
 Approver = Annotated[Caller, scope("requests:approve", "requests:read")]
 Act = Callable[[Session], tables.DeletionRequest]
-
-
-def _refusals(*codes: str) -> dict[int | str, dict[str, Any]]:
-    return problem_responses(*codes)
 
 
 @router.post(
     "/cancel",
     summary="Withdraw a deletion request",
     response_model=DeletionRequest,
-    responses=_refusals(*_ALWAYS),
+    responses=problem_responses(*ACT_REFUSALS),
 )
 def cancel_request(
     request_id: uuid.UUID, caller: Writer, parts: PartsDep, if_match: IfMatch = None
@@ -53,7 +48,7 @@ def cancel_request(
     "/extend",
     summary="Put a request's deadline off",
     response_model=DeletionRequest,
-    responses=_refusals(*_WITH_BODY, "already_extended", "deadline_passed"),
+    responses=problem_responses(*_WITH_BODY, "already_extended", "deadline_passed"),
 )
 def extend_request(
     request_id: uuid.UUID,
@@ -73,7 +68,7 @@ def extend_request(
     "/hold",
     summary="Put a request on legal hold",
     response_model=DeletionRequest,
-    responses=_refusals(*_WITH_BODY, "already_on_hold"),
+    responses=problem_responses(*_WITH_BODY, "already_on_hold"),
 )
 def hold_request(
     request_id: uuid.UUID,
@@ -93,7 +88,7 @@ def hold_request(
     "/release",
     summary="End a request's legal hold",
     response_model=DeletionRequest,
-    responses=_refusals(*_ALWAYS, "not_on_hold"),
+    responses=problem_responses(*ACT_REFUSALS, "not_on_hold"),
 )
 def release_request(
     request_id: uuid.UUID, caller: Writer, parts: PartsDep, if_match: IfMatch = None
@@ -107,7 +102,7 @@ def release_request(
     "/approve",
     summary="Approve the candidate of a request's run",
     response_model=DeletionRequest,
-    responses=_refusals(
+    responses=problem_responses(
         *_WITH_BODY, "approver_is_requester", "not_awaiting_approval", "other_candidate"
     ),
 )
@@ -126,7 +121,7 @@ def approve_request(
     "/reject",
     summary="Reject the candidate of a request's run",
     response_model=DeletionRequest,
-    responses=_refusals(
+    responses=problem_responses(
         *_WITH_BODY, "approver_is_requester", "not_awaiting_approval", "other_candidate"
     ),
 )
@@ -158,10 +153,10 @@ def _decision(
 def _do(
     parts: Parts, caller: Caller, request_id: uuid.UUID, if_match: str | None, act: Act
 ) -> Response:
-    """Act on a request that is still as the caller saw it."""
-    with parts.database.write() as session:
-        if if_match is not None:
-            ledger.take_turn(session, caller.tenant_id)
-            present = request_resource(session, ledger.get_request(session, caller, request_id))
-            conditional.refuse_changed(if_match, present)
-        return conditional.answer(request_resource(session, act(session)))
+    def present(session: Session) -> DeletionRequest:
+        return request_resource(session, ledger.get_request(session, caller, request_id))
+
+    def change(session: Session) -> DeletionRequest:
+        return request_resource(session, act(session))
+
+    return conditional.act(parts, caller, if_match, present, change)

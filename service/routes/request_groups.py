@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from service import conditional, ledger, tables
-from service.conditional import UNCHANGED, IfMatch, IfNoneMatch
+from service import conditional, tables
+from service.conditional import ACT_REFUSALS, UNCHANGED, IfMatch, IfNoneMatch
 from service.database import now
 from service.dependencies import JSON_TYPE, GuardedRoute, Parts, PartsDep, scope
 from service.group_resources import GroupEstimate, GroupStatus, RequestGroup
@@ -15,7 +15,7 @@ from service.idempotency import REPLAYED, Once
 from service.ledger import Caller, group_acts, request_groups
 from service.lookups import version_number
 from service.paging import Paging, paging
-from service.problems import problem_responses
+from service.problems import BODY_REFUSALS, problem_responses
 from service.request_orders import ExtensionOrder, HoldOrder
 from service.schemas import DeletionOrder, Page
 from service.wishes import group_wish, stated
@@ -26,8 +26,7 @@ router = APIRouter(
     route_class=GuardedRoute,
     responses=problem_responses("invalid_credentials", "insufficient_scope", "invalid_request"),
 )
-_ALWAYS = ("not_found", "already_closed", "precondition_failed")
-_WITH_BODY = (*_ALWAYS, "invalid_request", "not_json", "body_too_large", "unsupported_media_type")
+_WITH_BODY = (*ACT_REFUSALS, *BODY_REFUSALS)
 Writer = Annotated[Caller, scope("requests:write")]
 
 
@@ -76,7 +75,7 @@ def get_group(
     "/{group_id}/cancel",
     summary="Withdraw all open members of a group",
     response_model=RequestGroup,
-    responses=problem_responses(*_ALWAYS),
+    responses=problem_responses(*ACT_REFUSALS),
 )
 def cancel_group(
     group_id: uuid.UUID, caller: Writer, parts: PartsDep, if_match: IfMatch = None
@@ -123,7 +122,7 @@ def hold_group(
     "/{group_id}/release",
     summary="End a group's legal hold",
     response_model=RequestGroup,
-    responses=problem_responses(*_ALWAYS, "not_on_hold"),
+    responses=problem_responses(*ACT_REFUSALS, "not_on_hold"),
 )
 def release_group(
     group_id: uuid.UUID, caller: Writer, parts: PartsDep, if_match: IfMatch = None
@@ -152,11 +151,6 @@ def open_group(
         return once.answer(session, group, 202, {**headers, "Retry-After": "5"})
 
 
-def _repeated(session: Session, caller: Caller, order: DeletionOrder) -> tables.RequestGroup | None:
-    name = order.subject_request_id
-    return request_groups.repeated_group(session, caller, name, stated(order))
-
-
 def _price(parts: Parts, caller: Caller, order: DeletionOrder, dataset_id: uuid.UUID) -> Response:
     with parts.database.read() as session:
         again = request_groups.known_group(session, caller, order.subject_request_id, stated(order))
@@ -177,14 +171,14 @@ def _do(
     *,
     reason_code: str = "",
 ) -> Response:
-    """Act on a group that is still as the caller saw it."""
-    with parts.database.write() as session:
-        if if_match is not None:
-            ledger.take_turn(session, caller.tenant_id)
-            present = group_resource(session, group_acts.get_group(session, caller, group_id))
-            conditional.refuse_changed(if_match, present)
+    def present(session: Session) -> RequestGroup:
+        return group_resource(session, group_acts.get_group(session, caller, group_id))
+
+    def change(session: Session) -> RequestGroup:
         group = group_acts.act_on_group(session, caller, group_id, act, reason_code)
-        return conditional.answer(group_resource(session, group))
+        return group_resource(session, group)
+
+    return conditional.act(parts, caller, if_match, present, change)
 
 
 def group_resource(session: Session, row: tables.RequestGroup) -> RequestGroup:
