@@ -8,12 +8,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from service.chain import Anchor
 from service.commitment import canonical_json
 from service.signing import Signer
-from service.verify import STATEMENT_TYPE, Key, keys_of_jwks, verify_envelope
+from service.verify import STATEMENT_TYPE, Key, verify_envelope
 
 CHECKPOINT_TYPE = "https://expunge.dev/audit-log-checkpoint/v1"
 
@@ -50,11 +49,6 @@ def sign_head(head: LogHead, signer: Signer) -> SignedHead:
         },
     }
     return SignedHead(signer.sign(canonical_json(statement)), signer.keyid)
-
-
-def keys_of(jwks: dict[str, Any]) -> list[Key]:
-    """Return the keys of a JSON Web Key Set."""
-    return keys_of_jwks(jwks)
 
 
 def read_checkpoint(envelope: bytes, keys: Sequence[Key]) -> tuple[str, Anchor]:

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,8 +44,8 @@ class Limits:
     reference_seeds_per_job: int = 5
     max_failures: int = 3
     reference_grace_s: float = 3600
-    approval_policies: tuple[str, ...] = ()
-    public_holidays: frozenset[date] = frozenset()
+    approval_policies: Collection[str] = ()
+    public_holidays: Collection[date] = ()
     back_off_s: float = 5
     quotas: Mapping[str, int] = field(default_factory=dict)
     orphan_age_s: float = 3600
@@ -74,20 +74,8 @@ class Database:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Database":
         """Open the database that the settings name, with their limits."""
-        limits = Limits(
-            settings.reference_seeds_per_job,
-            settings.max_failures,
-            settings.reference_grace_s,
-            tuple(settings.approval_policies),
-            frozenset(settings.public_holidays),
-            settings.back_off_s,
-            settings.quotas,
-            settings.orphan_age_s,
-            settings.keep_superseded_days,
-            settings.keep_samples_days,
-            approval_yields_days=settings.approval_yields_days,
-        )
-        return cls(settings.database_url, limits)
+        named = {field.name: getattr(settings, field.name) for field in fields(Limits)}
+        return cls(settings.database_url, Limits(**named))
 
     @property
     def is_sqlite(self) -> bool:
@@ -158,10 +146,9 @@ def now(session: Session) -> datetime:
     It is asked once a transaction; later in it the time that has passed is added, by a clock that
     nobody sets.
     """
-    transaction = session.get_transaction()
-    asked, moment, at = session.info.get("clock", (None, None, 0.0))
-    if transaction is None or asked is not transaction:
-        moment, at = set_clock(session, session.execute(select(clock(session))).scalar_one())
+    moment, at = _told(session) or set_clock(
+        session, session.execute(select(clock(session))).scalar_one()
+    )
     told: datetime = moment + timedelta(seconds=time.monotonic() - at)
     if session.get_bind().dialect.name == "sqlite":
         # its clock counts milliseconds: the next transaction must not be told an earlier time
@@ -187,16 +174,22 @@ def set_clock(session: Session, told: datetime | str) -> tuple[datetime, float]:
 
     A transaction that has asked it already keeps to what it was told then.
     """
-    transaction = session.get_transaction()
-    asked, moment, at = session.info.get("clock", (None, None, 0.0))
-    if transaction is None or asked is not transaction:
-        read = datetime.fromisoformat(told).replace(tzinfo=UTC) if isinstance(told, str) else told
-        moment, at = read.astimezone(UTC), time.monotonic()
-        session.info["clock"] = (transaction, moment, at)
+    if known := _told(session):
+        return known
+    read = datetime.fromisoformat(told).replace(tzinfo=UTC) if isinstance(told, str) else told
+    moment, at = read.astimezone(UTC), time.monotonic()
+    session.info["clock"] = (session.get_transaction(), moment, at)
     return moment, at
 
 
-def among(session: Session, column: Any, values: Collection[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - a column
+def _told(session: Session) -> tuple[datetime, float] | None:
+    """Return what the database's clock told the present transaction, and when."""
+    transaction = session.get_transaction()
+    asked, moment, at = session.info.get("clock", (None, None, 0.0))
+    return None if transaction is None or asked is not transaction else (moment, at)
+
+
+def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:  # noqa: ANN401 - a column
     """Return the condition that a column has one of many values, sent as one parameter.
 
     An IN list has a parameter for each value: with thousands of them that costs more than the

@@ -150,9 +150,9 @@ def _check_database(
 
 def _keys(jwks: Path | None, *, needed: bool) -> "list[Key]":
     """Return the keys of a file, else those that this installation publishes, if it has any."""
-    from service.checkpoints import keys_of
     from service.config import get_settings
     from service.signing import published_keys_file
+    from service.verify import keys_of_jwks
 
     path = jwks or published_keys_file(get_settings().signing_key_file)
     if jwks is None and not path.exists():
@@ -160,7 +160,7 @@ def _keys(jwks: Path | None, *, needed: bool) -> "list[Key]":
             raise CommandFailed("Give the signer's keys: --jwks FILE.", Exit.USAGE)
         return []
     try:
-        return keys_of(_read_json(path))
+        return keys_of_jwks(_read_json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CommandFailed(f"{path} is no JSON Web Key Set.", Exit.USAGE) from error
 

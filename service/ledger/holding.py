@@ -41,9 +41,7 @@ class Holdings:
     def of(self, version: ModelVersion | None) -> Held:
         """Return what a version holds; null stands for weights that are not checked yet."""
         chain = [] if version is None else self._chain(version)
-        retrained = next(
-            (step for step in chain if (step.method or {}).get("name") == RETRAIN), None
-        )
+        retrained = next((step for step in chain if _is_retrained(step)), None)
         clean = BitMap() if retrained is None else self._clean_of(retrained)
         made = {step.id for step in chain}
         held: list[DeletionRequest] = []

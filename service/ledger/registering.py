@@ -82,14 +82,12 @@ def register_dataset(
         updated_at=dataset.created_at,
     )
     session.add(erased)
-    counts = {"train": dataset.num_train, "holdout": dataset.num_holdout}
-    counts_and_digest = {**counts, "fingerprint": dataset.fingerprint}
+    facts: dict[str, object] = {"train": dataset.num_train, "holdout": dataset.num_holdout}
+    facts["fingerprint"] = dataset.fingerprint
     resource = f"datasets/{dataset.id}"
     take_turn(session, caller.tenant_id)  # from now on no request adds to what was erased
     refuse_erased(session, caller.tenant_id, draft.root, draft.rows, eraser)
-    record_event(
-        session, caller.tenant_id, caller.actor, "dataset.registered", resource, counts_and_digest
-    )
+    record_event(session, caller.tenant_id, caller.actor, "dataset.registered", resource, facts)
     return dataset
 
 

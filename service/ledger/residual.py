@@ -44,7 +44,7 @@ def residual_copies(
     )
     base = session.get_one(ModelVersion, owner.base_version_id)
     copies = [
-        _copy(session, version, None if held else until)
+        _copy(session, version, until)
         for version in session.scalars(query)
         if _contains(owner, base, version)
     ]
@@ -121,10 +121,10 @@ def _gone_by(session: Session, since: datetime, kept_s: float) -> datetime:
     return since + timedelta(seconds=kept_s + 1.25 * limits(session).orphan_age_s + LEEWAY_S)
 
 
-def _copy(session: Session, version: ModelVersion, until: str | None) -> ResidualCopy:
-    """Describe a version; `until` is that of a rejected one, null while a hold keeps all."""
+def _copy(session: Session, version: ModelVersion, until: str) -> ResidualCopy:
+    """Describe a version; `until` is that of a rejected one."""
     rejected = version.state == VersionState.REJECTED
-    if until is not None and not rejected:
+    if not rejected:
         kept_s = 86_400 * limits(session).keep_superseded_days
         until = iso(_gone_by(session, version.superseded_at or now(session), kept_s))
     return ResidualCopy(

@@ -14,7 +14,7 @@ _PENDING = text("done_at IS NULL")
 class Purge(Base):
     """One thing that the ledger gave up: an artifact, a request's list of samples, dropped samples.
 
-    `what`: version, candidate, reference, pool, pixels, samples or dropped_samples. `resource` is
+    `what`: version, candidate, reference, pool, samples or dropped_samples. `resource` is
     the row it was of, `uri` and `digest` name the artifact (null for rows of the database) and
     `size` its bytes, or how many rows there were. `reason`: a word of `service.ledger.purging`.
     `done_at` is null until it is really gone: an artifact is deleted some time after `decided_at`,

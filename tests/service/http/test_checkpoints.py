@@ -3,8 +3,9 @@
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
-from service.checkpoints import keys_of, read_checkpoint
+from service.checkpoints import read_checkpoint
 from service.ledger import record_event
+from service.verify import keys_of_jwks
 from tests.service.http.conftest import MakeKey
 from tests.service.http.test_errors import problem
 from tests.service.ledger.world import World
@@ -30,7 +31,7 @@ def test_a_checkpoint_is_signed_on_demand_listed_and_downloaded(
     file = client.get("/v1/audit-log/checkpoint")
     assert file.headers["content-type"] == "application/vnd.in-toto+json"
     assert file.json() == second["envelope"]
-    keys = keys_of(client.get("/.well-known/jwks.json").json())
+    keys = keys_of_jwks(client.get("/.well-known/jwks.json").json())
     tenant, anchor = read_checkpoint(file.content, keys)
     assert tenant == str(world.caller.tenant_id)
     assert (anchor.seq, anchor.hash) == (second["seq"], second["hash"])

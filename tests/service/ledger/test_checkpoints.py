@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from service import ledger
-from service.checkpoints import keys_of, read_checkpoint, sign_head
+from service.checkpoints import read_checkpoint, sign_head
 from service.database import Database
 from service.errors import NotFound
 from service.keys import ensure_tenant
 from service.ledger import Caller
 from service.ledger.checkpoints import Sign
 from service.signing import Signer, load_signer
-from service.verify import VerificationError
+from service.verify import VerificationError, keys_of_jwks
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def test_a_checkpoint_says_what_was_signed(
 ) -> None:
     with database.write() as session:
         row, _ = ledger.add_checkpoint(session, tenant_id, sign)
-    tenant, anchor = read_checkpoint(row.envelope, keys_of(signer.jwks()))
+    tenant, anchor = read_checkpoint(row.envelope, keys_of_jwks(signer.jwks()))
     assert (tenant, anchor.seq, anchor.hash) == (str(tenant_id), row.seq, row.hash)
     other = load_signer(tmp_path / "other.pem", create=True)
     with pytest.raises(VerificationError):
-        read_checkpoint(row.envelope, keys_of(other.jwks()))
+        read_checkpoint(row.envelope, keys_of_jwks(other.jwks()))
 
 
 def test_only_logs_that_have_grown_since_an_old_checkpoint_are_due(

@@ -17,12 +17,13 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from service import ledger
-from service.checkpoints import keys_of, sign_head
+from service.checkpoints import sign_head
 from service.database import Database
 from service.errors import Conflict
 from service.keys import ensure_tenant
 from service.signing import Signer, load_signer
 from service.tables import AuditEvent
+from service.verify import keys_of_jwks
 from tests.service.ledger.world import rolled_back
 
 LENGTH = 10
@@ -179,7 +180,7 @@ def test_no_checkpoint_is_signed_over_damage(
 def test_a_checkpoint_that_was_not_signed_so_is_named(
     database: Database, tenant_id: uuid.UUID, signer: Signer
 ) -> None:
-    keys = keys_of(signer.jwks())
+    keys = keys_of_jwks(signer.jwks())
     with _owning(database) as session:
         ledger.add_checkpoint(session, tenant_id, partial(sign_head, signer=signer))
         assert ledger.verify_chain(session, tenant_id, keys=keys).ok
