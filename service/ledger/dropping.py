@@ -102,6 +102,8 @@ def refuse_erased(
     """
     names, contents = _live_marks(session, tenant_id, root)
     hashes = _dropped_hashes(session, tenant_id, eraser)
+    if not (names or contents or hashes):
+        return  # a first registration may have millions of rows
 
     def is_erased(row: SampleRow) -> bool:
         if row.sample_id in names or row.sha256.lower() in contents:

@@ -146,17 +146,17 @@ def insert_samples(
     session: Session, dataset: Dataset, rows: Sequence[SampleRow], start: int = 0
 ) -> None:
     """Insert in bulk, by COPY on PostgreSQL, in batches elsewhere; `start` is the first ordinal."""
-    values = _sample_values(dataset, rows, start)
     if session.get_bind().dialect.name == "postgresql":
         driver = session.connection().connection.driver_connection
         if driver is None:
             raise RuntimeError("the session has lost its connection")
         statement = f"COPY samples ({', '.join(SAMPLE_COLUMNS)}) FROM STDIN"
-        own = (str(dataset.id), str(dataset.tenant_id))  # as text once, not once a row
+        owners = (str(dataset.id), str(dataset.tenant_id))  # as text once, not once a row
         with driver.cursor().copy(statement) as copy:
-            for _, _, *rest in values:
-                copy.write_row((*own, *rest))
+            for row in _sample_values(owners, rows, start):
+                copy.write_row(row)
         return
+    values = _sample_values((dataset.id, dataset.tenant_id), rows, start)
     while batch := list(islice(values, BATCH)):
         records = [dict(zip(SAMPLE_COLUMNS, row, strict=True)) for row in batch]
         session.execute(insert(Sample), records)
@@ -189,12 +189,12 @@ def _revision(dataset: Dataset, draft: ModelDraft) -> int:
 
 
 def _sample_values(
-    dataset: Dataset, rows: Sequence[SampleRow], start: int
+    owners: tuple[object, object], rows: Sequence[SampleRow], start: int
 ) -> Iterator[tuple[object, ...]]:
+    """Yield what `SAMPLE_COLUMNS` name; `owners` are the ids of data set and tenant."""
     for ordinal, row in enumerate(rows, start):
         yield (
-            dataset.id,
-            dataset.tenant_id,
+            *owners,
             ordinal,
             row.sample_id,
             row.label,
