@@ -8,9 +8,22 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 SALT_BYTES = 32
+
+
+class Commitment(NamedTuple):
+    """A root and the salt that it was made with."""
+
+    salt: bytes
+    root: str
+
+
+def commit(sample_ids: Iterable[str]) -> Commitment:
+    """Commit to sample ids under a salt of their own."""
+    salt = new_salt()
+    return Commitment(salt, merkle_root(salt, sample_ids))
 
 
 def new_salt() -> bytes:

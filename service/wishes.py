@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from service import ledger
 from service.dependencies import Parts
 from service.ledger import Caller, RequestOrder
+from service.ledger.named import NamedSamples
 from service.ledger.request_groups import GroupOrder
 from service.schemas import DeletionOrder
 from service.targets import chosen_sample_ids
@@ -23,6 +24,19 @@ def stated(order: DeletionOrder) -> bytes:
     """
     left = {"dry_run"} if order.model_id is None else {"dry_run", *_OF_GROUPS}
     return order.model_dump_json(exclude=left).encode()
+
+
+def early_look(
+    session: Session, parts: Parts, caller: Caller, order: DeletionOrder
+) -> NamedSamples | None:
+    """Look up the samples of an order that names nothing else, before the tenant's turn.
+
+    Copies that come too are looked for in the turn: rows of erased ones may be dropped meanwhile.
+    """
+    plain = not (order.labels or order.subject_ids) and order.include_duplicates == "none"
+    if order.model_id is None or not plain or len(order.sample_ids) > parts.settings.max_sample_ids:
+        return None
+    return ledger.named_early(session, caller, order.model_id, order.sample_ids)
 
 
 def request_wish(

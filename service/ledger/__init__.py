@@ -47,6 +47,7 @@ from service.ledger.log import (
     record_event,
     take_turn,
 )
+from service.ledger.named import named_early
 from service.ledger.orders import (
     APPROXIMATE_METHODS,
     AUDIT_LEVELS,
@@ -244,6 +245,7 @@ __all__ = [
     "list_versions",
     "log_position",
     "named_artifacts",
+    "named_early",
     "open_audit",
     "open_qualification",
     "open_request",

@@ -7,7 +7,7 @@ sample or a person, not even the caller's own reference number.
 import uuid
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from service.commitment import canonical_json
@@ -70,6 +70,12 @@ OPENDSR_STATUS = {
 """OpenDSR knows no failure: what ended without an erasure is `cancelled`, with our own status."""
 
 
+_ENABLED = select(WebhookEndpoint).where(
+    WebhookEndpoint.tenant_id == bindparam("tenant_id"),
+    WebhookEndpoint.state == EndpointState.ENABLED,
+)
+
+
 def announce(session: Session, row: Base, what: str) -> None:
     """Leave a message for every endpoint of the row's tenant that wants to hear of this."""
     event_type = EVENTS.get((type(row), what))
@@ -77,12 +83,7 @@ def announce(session: Session, row: Base, what: str) -> None:
         return
     tenant_id: uuid.UUID = row.tenant_id  # type: ignore[attr-defined]
     with session.no_autoflush:  # the caller decides when its rows are written
-        enabled = session.scalars(
-            select(WebhookEndpoint).where(
-                WebhookEndpoint.tenant_id == tenant_id,
-                WebhookEndpoint.state == EndpointState.ENABLED,
-            )
-        ).all()
+        enabled = session.scalars(_ENABLED, {"tenant_id": tenant_id}).all()
         for endpoint in enabled:
             if not endpoint.event_types or event_type in endpoint.event_types:
                 add_delivery(session, endpoint, event_type, _data(row))

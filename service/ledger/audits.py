@@ -7,10 +7,11 @@ from service.commitment import merkle_root, new_salt
 from service.database import now
 from service.errors import Conflict, NotFound
 from service.ledger.log import take_turn
+from service.ledger.named import resolve_training_samples
 from service.ledger.orders import AuditOrder, Caller
 from service.ledger.planning import start_look
 from service.ledger.reading import find_current, get_version
-from service.ledger.samples import erased_for, resolve_training_samples
+from service.ledger.samples import erased_for
 from service.ledger.states import record
 from service.ledger.terms import refuse_emptying, usable_model
 from service.policies import load_policy

@@ -4,7 +4,7 @@ A worker's child names copies by position; here they become ordinals, and outsid
 """
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -39,17 +39,14 @@ KEY = "near_duplicates"
 
 
 def equal_files(
-    session: Session, model: Model, ordinals: BitMap, digests: Collection[str]
+    session: Session, model: Model, ordinals: BitMap, equal: BitMap
 ) -> tuple[BitMap, BitMap]:
     """Return the training and the hold-out samples whose files equal those of some samples.
 
-    Left out: the samples themselves, and what a completed request of this model erased or an open
-    one is about to erase. `digests`: of the files of `ordinals`.
+    `equal`: every sample of the data set with one of these files. Left out of it: the samples
+    themselves, and what a completed request of this model erased or an open one is about to erase.
     """
-    query = select(Sample.ordinal).where(
-        Sample.dataset_id == model.dataset_id, among(session, Sample.sha256, digests)
-    )
-    found = BitMap(session.scalars(query)) - ordinals
+    found = equal - ordinals
     if not found:
         return found, found
     known = trained_on(session, model)

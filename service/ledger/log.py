@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from service.chain import GENESIS
@@ -26,6 +26,15 @@ HOUSEKEEPING = 0x53574545  # "SWEE"
 _TURN = text(
     "WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(:key))"
     " SELECT clock_timestamp() FROM turn"
+)
+
+
+# made once: making a statement costs more than asking it
+_LAST_LINK = (
+    select(AuditEvent.seq, AuditEvent.hash)
+    .where(AuditEvent.tenant_id == bindparam("tenant_id"))
+    .order_by(AuditEvent.seq.desc())
+    .limit(1)
 )
 
 
@@ -86,12 +95,7 @@ def record_event(  # noqa: PLR0917 - the five parts of an entry, in their order
 
 def log_position(session: Session, tenant_id: uuid.UUID) -> LogPosition:
     """Return the chain's last link, seq 0 with a hash of zeros when there is none."""
-    row = session.execute(
-        select(AuditEvent.seq, AuditEvent.hash)
-        .where(AuditEvent.tenant_id == tenant_id)
-        .order_by(AuditEvent.seq.desc())
-        .limit(1)
-    ).first()
+    row = session.execute(_LAST_LINK, {"tenant_id": tenant_id}).first()
     return LogPosition(seq=row.seq, hash=row.hash) if row else LogPosition(seq=0, hash=GENESIS)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from pyroaring import BitMap
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from service.bitmaps import digest, pack, unpack
@@ -40,6 +40,9 @@ from service.tables import (
     new_id,
 )
 
+_ACTIVE_RUN = select(Run.id).where(
+    Run.model_id == bindparam("model_id"), Run.state == RunState.ACTIVE
+)
 FIRST_METHOD_SEED = 10_000  # beyond every seed of a reference
 
 
@@ -275,8 +278,7 @@ def _terms(request: DeletionRequest) -> tuple[str, list[Rung], str, bool, str | 
 
 def active_run(session: Session, model_id: uuid.UUID) -> bool:
     """Say whether a run of the model is active."""
-    query = select(Run.id).where(Run.model_id == model_id, Run.state == RunState.ACTIVE)
-    return session.scalar(query) is not None
+    return session.scalar(_ACTIVE_RUN, {"model_id": model_id}) is not None
 
 
 def _union(sets: Iterable[BitMap]) -> BitMap:

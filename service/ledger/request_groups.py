@@ -18,12 +18,13 @@ from service.commitment import new_salt
 from service.database import now
 from service.errors import Conflict, NotFound, ServiceError, Unprocessable
 from service.ledger.log import take_turn
+from service.ledger.named import training_ordinals
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import plan_run
 from service.ledger.pricing import Price, price_request
 from service.ledger.reading import get_dataset
 from service.ledger.requests import CheckedOrder, accept_request, check_request
-from service.ledger.samples import trained_on, training_ordinals, training_set
+from service.ledger.samples import trained_on, training_set
 from service.ledger.states import follow_members, record
 from service.ledger.subjects import known_as, order_digest, refuse_number_taken
 from service.tables import GroupStatus, Model, ModelStatus, RequestGroup, new_id

@@ -8,18 +8,19 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack
-from service.commitment import merkle_root, new_salt
+from service.commitment import Commitment, commit
 from service.database import now
 from service.errors import Conflict
 from service.ledger.approvers import needs_approval, refuse_without_approver
 from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.deadlines import REGIMES, due_at
 from service.ledger.log import take_turn
+from service.ledger.named import NamedSamples, named_now
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import plan_run
 from service.ledger.qualified import unqualified_methods
 from service.ledger.reading import OPEN
-from service.ledger.samples import add_erased, resolve_training_samples
+from service.ledger.samples import add_erased, erased_at
 from service.ledger.states import record
 from service.ledger.subjects import known_as, order_digest, refuse_number_taken
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
@@ -46,6 +47,7 @@ class CheckedOrder:
 
     model: Model
     order: RequestOrder
+    commitment: Commitment
     ordinals: BitMap
     included: BitMap
     left: BitMap
@@ -53,11 +55,14 @@ class CheckedOrder:
     erased: BitMap
 
 
-def open_request(session: Session, caller: Caller, order: RequestOrder) -> DeletionRequest:
+def open_request(
+    session: Session, caller: Caller, order: RequestOrder, early: NamedSamples | None = None
+) -> DeletionRequest:
     """Accept a request: its samples come into E for ever, and a run is planned if none is active.
 
     Training samples whose files equal a named one's are counted, and come too where the order says
-    so: then they are in the forget set, the commitment and E like any other.
+    so: then they are in the forget set, the commitment and E like any other. `early`: what
+    `named_early` found.
 
     Raises:
         NotFound: the model.
@@ -68,7 +73,7 @@ def open_request(session: Session, caller: Caller, order: RequestOrder) -> Delet
             ladder as in `checked_ladder`, or sample ids as in `resolve_training_samples`.
     """
     take_turn(session, caller.tenant_id)
-    checked = check_request(session, caller, order)
+    checked = check_request(session, caller, order, early)
     request = accept_request(session, caller, checked, before=checked.erased)
     plan_run(session, checked.model.id)
     return request
@@ -92,7 +97,7 @@ def accept_request(
     open_ones = DeletionRequest.status.in_(OPEN)
     check_quota(session, "open_requests", DeletionRequest, own, open_ones)
     model, ordinals = checked.model, checked.ordinals
-    request = new_request(session, caller, checked.order, len(ordinals))
+    request = new_request(session, caller, checked)
     if group is not None:
         request.group_id, request.subject_request_id = group.id, group.subject_request_id
     _keep_samples(session, request, ordinals)
@@ -107,7 +112,9 @@ def accept_request(
     return request
 
 
-def check_request(session: Session, caller: Caller, order: RequestOrder) -> CheckedOrder:
+def check_request(
+    session: Session, caller: Caller, order: RequestOrder, early: NamedSamples | None = None
+) -> CheckedOrder:
     """Refuse what `open_request` refuses, and write nothing."""
     model = usable_model(session, caller, order.model_id)
     order = checked_terms(order)
@@ -116,18 +123,20 @@ def check_request(session: Session, caller: Caller, order: RequestOrder) -> Chec
     if needs_approval(session, order):
         refuse_without_approver(session, caller)
     _refuse_unqualified(session, order)
-    digests: set[str] = set()
-    ordinals = resolve_training_samples(session, model, order.sample_ids, digests)
-    erased = refuse_taken(session, model, ordinals)
-    copies, in_holdout = equal_files(session, model, ordinals, digests)
+    erased, revision = erased_at(session, model)
+    named = named_now(session, model, revision, order.sample_ids, early)
+    ordinals, commitment = named.ordinals, named.commitment
+    refuse_taken(session, model, ordinals, erased)
+    copies, in_holdout = equal_files(session, model, ordinals, named.equal)
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)
         order = replace(order, sample_ids=[*order.sample_ids, *names])
-        ordinals |= included
+        ordinals = ordinals | included
+        commitment = commit(order.sample_ids)
     refuse_emptying(session, model, ordinals, erased)
     left = copies - included
-    return CheckedOrder(model, order, ordinals, included, left, in_holdout, erased)
+    return CheckedOrder(model, order, commitment, ordinals, included, left, in_holdout, erased)
 
 
 def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) -> None:
@@ -171,12 +180,10 @@ def _refuse_unqualified(session: Session, order: RequestOrder) -> None:
         raise Conflict("qualification_missing", detail, methods=missing)
 
 
-def new_request(
-    session: Session, caller: Caller, order: RequestOrder, num_samples: int
-) -> DeletionRequest:
+def new_request(session: Session, caller: Caller, checked: CheckedOrder) -> DeletionRequest:
     """Return a row for an order that was checked; nothing is written."""
-    policy = load_policy(order.policy)
-    salt, received, origin = new_salt(), now(session), Origin.present()
+    order, salt = checked.order, checked.commitment.salt
+    policy, received, origin = load_policy(order.policy), now(session), Origin.present()
     asked = min(order.submitted_time or received, received)
     return DeletionRequest(
         id=new_id(),
@@ -190,14 +197,14 @@ def new_request(
         due_rule=REGIMES[order.regulation].rule,
         needs_approval=needs_approval(session, order),
         order_digest=order_digest(salt, order.stated) if order.stated else None,
-        num_samples=num_samples,
+        num_samples=len(checked.ordinals),
         policy_name=policy.name,
         policy_version=policy.version,
         policy_digest=policy.digest,
         ladder=list(order.ladder),
         audit=order.audit,
         pool=order.pool,
-        commitment_root=merkle_root(salt, order.sample_ids),
+        commitment_root=checked.commitment.root,
         commitment_salt=salt,
         status=RequestStatus.PENDING,
         created_by=caller.actor,

@@ -1,15 +1,14 @@
 """Samples and sets of them: look-ups, E, and the ids of a request turned into ordinals."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from pyroaring import BitMap
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from service.bitmaps import pack, unpack
 from service.database import among, keep_alive, now
-from service.errors import Unprocessable
 from service.ledger.orders import Caller, Page
 from service.ledger.reading import OPEN, get_dataset, get_model, page_after
 from service.tables import (
@@ -22,6 +21,16 @@ from service.tables import (
     Tombstones,
 )
 
+_ERASED_AT = (
+    select(Tombstones.ordinals, Dataset.revision, DatasetRevision)
+    .join(Dataset, Dataset.id == Tombstones.dataset_id)
+    .outerjoin(
+        DatasetRevision,
+        (DatasetRevision.dataset_id == Tombstones.dataset_id)
+        & (DatasetRevision.number == bindparam("number")),
+    )
+    .where(Tombstones.dataset_id == bindparam("dataset_id"))
+)
 SHOWN = 10  # how many offending places an error names
 
 
@@ -95,6 +104,14 @@ def erased_ordinals(session: Session, dataset_id: uuid.UUID) -> BitMap:
     return unpack(session.execute(query).scalar_one())
 
 
+def erased_at(session: Session, model: Model) -> tuple[BitMap, int]:
+    """Return E and the newest revision of a model's data set; reads the model's own on the way."""
+    asked = {"dataset_id": model.dataset_id, "number": model.dataset_revision}
+    ordinals, revision, own = session.execute(_ERASED_AT, asked).one()
+    keep_alive(session, own)
+    return unpack(ordinals), revision
+
+
 def add_erased(
     session: Session, dataset_id: uuid.UUID, ordinals: BitMap, before: BitMap | None = None
 ) -> int:
@@ -144,62 +161,3 @@ def erased_for(session: Session, model: Model) -> BitMap:
 def training_set(dataset: Dataset | DatasetRevision) -> BitMap:
     """Return D: the ordinals of the training samples as registered."""
     return unpack(dataset.train_ordinals)
-
-
-def resolve_training_samples(
-    session: Session, model: Model, sample_ids: Sequence[str], digests: set[str] | None = None
-) -> BitMap:
-    """Return the ordinals of training samples given by id; add their files' digests to `digests`.
-
-    Raises:
-        Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
-            errors point at the first offending places, counts are in the extension `count`.
-    """
-    found = training_ordinals(session, model.dataset_id, sample_ids, digests)
-    training = training_set(trained_on(session, model))
-    later = [i for i, name in enumerate(sample_ids) if found[name] not in training]
-    _refuse("not_training_samples", later, "added after the model's revision of the data set")
-    return BitMap(found.values())
-
-
-def training_ordinals(
-    session: Session,
-    dataset_id: uuid.UUID,
-    sample_ids: Sequence[str],
-    digests: set[str] | None = None,
-) -> dict[str, int]:
-    """Return the ordinal of each training sample of a data set that is given by id.
-
-    The digests of their files are added to `digests`.
-
-    Raises:
-        Unprocessable: as `resolve_training_samples`.
-    """
-    if not sample_ids:
-        raise Unprocessable("no_samples", "Name at least one sample.", [_at("", "empty")])
-    first = {name: i for i, name in reversed(list(enumerate(sample_ids)))}
-    again = [i for i, name in enumerate(sample_ids) if first[name] != i]
-    _refuse("repeated_samples", again, "named more than once")
-    query = select(Sample.sample_id, Sample.ordinal, Sample.split, Sample.sha256).where(
-        Sample.dataset_id == dataset_id, among(session, Sample.sample_id, sample_ids)
-    )
-    rows = session.execute(query).all()
-    found = {name: (ordinal, split) for name, ordinal, split, _ in rows}
-    if digests is not None:
-        digests.update(row.sha256 for row in rows)
-    unknown = [i for i, name in enumerate(sample_ids) if name not in found]
-    _refuse("unknown_samples", unknown, "not in the data set")
-    held_out = [i for i, name in enumerate(sample_ids) if found[name][1] != "train"]
-    _refuse("not_training_samples", held_out, "held out, so the model never learned it")
-    return {name: ordinal for name, (ordinal, _) in found.items()}
-
-
-def _refuse(code: str, places: Sequence[int], why: str) -> None:
-    if places:
-        detail = f"{len(places)} of the sample ids: {why}."
-        errors = [_at(f"/{place}", why) for place in places[:SHOWN]]
-        raise Unprocessable(code, detail, errors, count=len(places))
-
-
-def _at(place: str, why: str) -> dict[str, str]:
-    return {"pointer": f"/sample_ids{place}", "detail": why}

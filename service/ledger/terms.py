@@ -65,18 +65,16 @@ def _refuse(code: str, pointer: str, detail: str) -> None:
     raise Unprocessable(code, detail, [{"pointer": pointer, "detail": detail}])
 
 
-def refuse_taken(session: Session, model: Model, ordinals: BitMap) -> BitMap:
-    """Refuse samples that a completed request erased or an open one is about to erase; return E."""
-    accepted = erased_ordinals(session, model.dataset_id)
+def refuse_taken(session: Session, model: Model, ordinals: BitMap, accepted: BitMap) -> None:
+    """Refuse what a completed request erased or an open one is about to erase; `accepted`: E."""
     if not ordinals & accepted:
-        return accepted  # whatever a request was ever about is in E
+        return  # whatever a request was ever about is in E
     if erased := len(ordinals & unpack(model.erased)):
         detail = f"{erased} of the samples were erased from this model by a completed request."
         raise Conflict("already_erased", detail, count=erased)
     if taken := len(ordinals & requested_ordinals(session, model.id)):
         detail = f"{taken} of the samples are in another open request for this model."
         raise Conflict("already_requested", detail, count=taken)
-    return accepted
 
 
 def refuse_emptying(

@@ -25,7 +25,7 @@ from service.request_audit_resources import RequestAudit
 from service.request_resources import Approval, DeletionRequest, RequestFacts, Status
 from service.routes.request_groups import open_group
 from service.schemas import DeletionOrder, Page
-from service.wishes import request_wish, stated
+from service.wishes import early_look, request_wish, stated
 
 router = APIRouter(
     prefix="/v1/deletion-requests",
@@ -104,12 +104,13 @@ def open_request(
     if order.dry_run:
         return _price(parts, caller, order, order.model_id)
     with parts.database.write() as session:
+        early = early_look(session, parts, caller, order)
         again = ledger.repeated_request(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             request = request_resource(session, again)
             return once.answer(session, request, 200, {"Location": request.links.self, **AGAIN})
         wish = request_wish(session, parts, caller, order, order.model_id)
-        request = request_resource(session, ledger.open_request(session, caller, wish))
+        request = request_resource(session, ledger.open_request(session, caller, wish, early))
         return once.answer(session, request, 202, {"Location": request.links.self, **RETRY_AFTER})
 
 

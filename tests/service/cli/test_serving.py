@@ -10,6 +10,9 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
+import uvicorn
+import uvloop
+
 from service.database import Database
 
 
@@ -31,6 +34,13 @@ def test_the_metrics_of_all_processes_add_up(tmp_path: Path) -> None:
         process.terminate()
         process.wait()
     assert counts == {20.0}
+
+
+def test_answers_are_sent_at_once() -> None:
+    # asyncio leaves Nagle's algorithm on for sockets that uvicorn's processes share
+    config = uvicorn.Config("service.cli.operating:served_app", factory=True)
+    made = config.get_loop_factory()
+    assert made is uvloop.new_event_loop
 
 
 def _counted(text: str) -> float:
