@@ -102,7 +102,7 @@ class Database:
 
     @contextmanager
     def look(self) -> Iterator[Session]:
-        """Yield a session for one look-up: PostgreSQL gets no transaction around the statement."""
+        """Yield a session for look-ups: PostgreSQL gets no transaction around its statements."""
         with self._session(self._looker, writable=False) as session:
             yield session
 

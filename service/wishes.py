@@ -26,17 +26,18 @@ def stated(order: DeletionOrder) -> bytes:
     return order.model_dump_json(exclude=left).encode()
 
 
-def early_look(
-    session: Session, parts: Parts, caller: Caller, order: DeletionOrder
-) -> NamedSamples | None:
+def early_look(parts: Parts, caller: Caller, order: DeletionOrder) -> NamedSamples | None:
     """Look up the samples of an order that names nothing else, before the tenant's turn.
 
-    Copies that come too are looked for in the turn: rows of erased ones may be dropped meanwhile.
+    Outside of the transaction that waits for the turn, which must hold no table's lock meanwhile: a
+    migration takes several, one after the other. Copies that come too are looked for in the
+    turn: rows of erased ones may be dropped before.
     """
     plain = not (order.labels or order.subject_ids) and order.include_duplicates == "none"
     if order.model_id is None or not plain or len(order.sample_ids) > parts.settings.max_sample_ids:
         return None
-    return ledger.named_early(session, caller, order.model_id, order.sample_ids)
+    with parts.database.look() as session:
+        return ledger.named_early(session, caller, order.model_id, order.sample_ids)
 
 
 def request_wish(

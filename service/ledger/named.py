@@ -1,13 +1,15 @@
 """The samples that a request names, and the ordinals that their ids stand for.
 
 Whatever waits for a tenant's turn waits for the one that has it, so that one should look little up.
-A manifest's rows never change, and a data set grows by revisions: what was found before the
-turn is what the turn would find, as long as the data set has the revision it had then.
+No row changes, and none comes without a new revision of its data set: what was found before the
+turn is what the turn would find, as long as the revision is the one of then. Rows do go meanwhile
+(`service.ledger.dropping`), but only those that every model lacks; then the turn says that they
+are erased, by the model's own set, where it would otherwise have said that they are unknown.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyroaring import BitMap
@@ -40,14 +42,19 @@ _EARLY = select(
 
 @dataclass(frozen=True)
 class NamedSamples:
-    """What their ids stand for; `equal`: every sample of the data set with one of their files."""
+    """What their ids stand for, and the digests of their files.
+
+    What was looked up early has two things more: `equal`, every sample of the data set with one of
+    these files, and a commitment to the ids.
+    """
 
     dataset_id: uuid.UUID
     revision: int
     sample_ids: Sequence[str]
     ordinals: BitMap
-    equal: BitMap
-    commitment: Commitment
+    digests: Collection[str]
+    equal: BitMap | None = None
+    commitment: Commitment | None = None
 
 
 def named_early(
@@ -68,7 +75,8 @@ def named_early(
         found = _training_rows(sample_ids, rows)
     except Unprocessable:
         return None
-    return _look_up(session, (rows[0].dataset_id, rows[0].revision), sample_ids, found)
+    named = _named((rows[0].dataset_id, rows[0].revision), sample_ids, found)
+    return replace(named, equal=equal_ordinals(session, named), commitment=commit(sample_ids))
 
 
 def named_now(
@@ -93,7 +101,17 @@ def named_now(
         return early
     found = _training_rows(sample_ids, _rows(session, model.dataset_id, sample_ids))
     _refuse_later(session, model, sample_ids, found)
-    return _look_up(session, at, sample_ids, found)
+    return _named(at, sample_ids, found)
+
+
+def equal_ordinals(session: Session, named: NamedSamples) -> BitMap:
+    """Return every sample of the data set with the file of one of these, they themselves too."""
+    if named.equal is not None:
+        return named.equal
+    query = select(Sample.ordinal).where(
+        Sample.dataset_id == named.dataset_id, among(session, Sample.sha256, named.digests)
+    )
+    return BitMap(session.scalars(query))
 
 
 def resolve_training_samples(session: Session, model: Model, sample_ids: Sequence[str]) -> BitMap:
@@ -120,19 +138,11 @@ def training_ordinals(
     return {name: row.ordinal for name, row in found.items()}
 
 
-def _look_up(
-    session: Session,
-    at: tuple[uuid.UUID, int],
-    sample_ids: Sequence[str],
-    found: Mapping[str, AnyRow],
+def _named(
+    at: tuple[uuid.UUID, int], sample_ids: Sequence[str], found: Mapping[str, AnyRow]
 ) -> NamedSamples:
-    digests = {row.sha256 for row in found.values()}
-    query = select(Sample.ordinal).where(
-        Sample.dataset_id == at[0], among(session, Sample.sha256, digests)
-    )
     ordinals = BitMap(row.ordinal for row in found.values())
-    equal = BitMap(session.scalars(query))
-    return NamedSamples(*at, sample_ids, ordinals, equal, commit(sample_ids))
+    return NamedSamples(*at, sample_ids, ordinals, {row.sha256 for row in found.values()})
 
 
 def _rows(session: Session, dataset_id: uuid.UUID, sample_ids: Sequence[str]) -> Sequence[AnyRow]:

@@ -15,7 +15,7 @@ from service.ledger.approvers import needs_approval, refuse_without_approver
 from service.ledger.copies import add_copies, equal_files, sample_ids_of
 from service.ledger.deadlines import REGIMES, due_at
 from service.ledger.log import take_turn
-from service.ledger.named import NamedSamples, named_now
+from service.ledger.named import NamedSamples, equal_ordinals, named_now
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import plan_run
 from service.ledger.qualified import unqualified_methods
@@ -125,17 +125,17 @@ def check_request(
     _refuse_unqualified(session, order)
     erased, revision = erased_at(session, model)
     named = named_now(session, model, revision, order.sample_ids, early)
-    ordinals, commitment = named.ordinals, named.commitment
+    ordinals = named.ordinals
     refuse_taken(session, model, ordinals, erased)
-    copies, in_holdout = equal_files(session, model, ordinals, named.equal)
+    copies, in_holdout = equal_files(session, model, ordinals, equal_ordinals(session, named))
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals = ordinals | included
-        commitment = commit(order.sample_ids)
     refuse_emptying(session, model, ordinals, erased)
     left = copies - included
+    commitment = (None if included else named.commitment) or commit(order.sample_ids)
     return CheckedOrder(model, order, commitment, ordinals, included, left, in_holdout, erased)
 
 

@@ -103,8 +103,8 @@ def open_request(
     assert order.model_id is not None  # noqa: S101 - the schema asks for one of the two
     if order.dry_run:
         return _price(parts, caller, order, order.model_id)
+    early = early_look(parts, caller, order)
     with parts.database.write() as session:
-        early = early_look(session, parts, caller, order)
         again = ledger.repeated_request(session, caller, order.subject_request_id, stated(order))
         if again is not None:
             request = request_resource(session, again)

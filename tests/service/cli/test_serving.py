@@ -9,10 +9,13 @@ import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
 import uvicorn
 import uvloop
 
+from service.cli import operating
 from service.database import Database
 
 
@@ -36,11 +39,19 @@ def test_the_metrics_of_all_processes_add_up(tmp_path: Path) -> None:
     assert counts == {20.0}
 
 
-def test_answers_are_sent_at_once() -> None:
+def test_answers_are_sent_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # asyncio leaves Nagle's algorithm on for sockets that uvicorn's processes share
-    config = uvicorn.Config("service.cli.operating:served_app", factory=True)
-    made = config.get_loop_factory()
-    assert made is uvloop.new_event_loop
+    monkeypatch.setenv("EXPUNGE_HOME", str(tmp_path))
+    monkeypatch.setattr(operating, "configure_logging", lambda _: None)
+    started: list[uvicorn.Config] = []
+
+    def note(*of: Any, **how: Any) -> None:  # noqa: ANN401 - as uvicorn.run
+        started.append(uvicorn.Config(*of, **how))
+
+    monkeypatch.setattr(uvicorn, "run", note)
+    operating.serve(None, 0, processes=1)
+    [config] = started
+    assert config.get_loop_factory() is uvloop.new_event_loop
 
 
 def _counted(text: str) -> float:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -16,6 +17,8 @@ from service.ledger.named import NamedSamples
 from service.ledger.orders import GrowthDraft
 from service.tables import RequestCopies
 from tests.service.ledger.groups import add_model
+from tests.service.ledger.purges import ERASER, purge_rows
+from tests.service.ledger.test_purging import age
 from tests.service.ledger.world import World, rows
 
 
@@ -73,6 +76,7 @@ def test_an_early_look_makes_the_same_request(world: World) -> None:
     for row, names in ((request, ["s4", "s1"]), (later, ["s0", "s2"])):
         assert row.num_samples == 2
         assert row.commitment_root == merkle_root(row.commitment_salt or b"", names)
+    assert early.commitment is not None
     assert request.commitment_salt == early.commitment.salt
 
 
@@ -154,6 +158,18 @@ def test_the_turn_says_what_is_wrong(world: World, names: tuple[str, ...], code:
 def test_nothing_of_another_tenant_is_looked_up(world: World) -> None:
     assert look(world, "s0", caller=Caller(uuid.uuid4(), "key:stranger")) is None
     assert look(world, "s0") is not None
+
+
+def test_what_was_dropped_between_is_known_to_be_erased(world: World, tmp_path: Path) -> None:
+    world.request("s0")
+    world.work()
+    early = looked(world, "s0", "s1")
+    age(world, 91)
+    assert any(row.what == "dropped_samples" for row in purge_rows(world, tmp_path, eraser=ERASER))
+    with pytest.raises(Conflict) as caught:
+        ask(world, early, "s0", "s1")
+    assert caught.value.code == "already_erased"
+    assert world.erased() == {0}
 
 
 def test_sqlite_looks_in_the_turn_alone(sqlite_database: Database) -> None:
