@@ -107,12 +107,12 @@ def stack(home: Path, threads: int) -> Iterator[ExpungeClient]:
         process.wait()
 
 
-def register(client: ExpungeClient, dataset_id: str, home: Path, epochs: int) -> str:
+def register(client: ExpungeClient, dataset_id: str, home: Path, name: str, epochs: int) -> str:
     """Register a model with a recipe of so many epochs and wait for its check."""
-    weights = home / f"{epochs}.safetensors"
+    weights = home / f"{name}.safetensors"
     save_weights(build_network(ARCHITECTURE, 10), weights, {})
     model = client.register_model(
-        f"model-{epochs}",
+        name,
         dataset_id,
         weights,
         upload=True,
@@ -175,10 +175,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         ):
             dataset = client.register_dataset("digits", "digits/manifest.csv")
             serve = partial(served_seconds, client, database)
-            short = register(client, dataset["id"], home, 1)
+            short = register(client, dataset["id"], home, "short", 1)
             short_runs = [serve(short, number) for number in range(arguments.repeats)]
             short_bare = [bare_seconds(images, 1) for _ in short_runs]
-            long = register(client, dataset["id"], home, long_epochs)
+            long = register(client, dataset["id"], home, "long", long_epochs)
             long_bare = [bare_seconds(images, long_epochs)]
             long_run = serve(long, arguments.repeats)
             long_bare.append(bare_seconds(images, long_epochs))
