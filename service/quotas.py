@@ -1,6 +1,8 @@
 """How much of each thing one tenant may have at a time; the settings `EXPUNGE_QUOTA_…` say."""
 
-from sqlalchemy import ColumnElement, exists, literal, select
+from typing import NoReturn
+
+from sqlalchemy import Boolean, ColumnElement, Integer, and_, bindparam, exists, literal, select
 from sqlalchemy.orm import Session
 
 from service.database import limits
@@ -18,10 +20,26 @@ def check_quota(
     Raises:
         Conflict: code `quota_exceeded`, with `quota` and `limit`.
     """
+    asked = quota_asked(session, name)
+    if asked["limited"] and session.scalar(select(quota_reached(table, *wanted)), asked):
+        refuse_full(session, name)
+
+
+def quota_reached(table: type[Base], *wanted: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return whether a quota is reached, as a column with the parameters of `quota_asked`."""
+    last = select(literal(1)).select_from(table).where(*wanted)
+    last = last.offset(bindparam("others", type_=Integer)).limit(1)
+    return and_(bindparam("limited", type_=Boolean), exists(last))
+
+
+def quota_asked(session: Session, name: str) -> dict[str, object]:
+    """Return the parameters of `quota_reached` for the quota of this name."""
     most = limits(session).quotas.get(name, 0)
-    if most == 0:
-        return
-    last = select(literal(1)).select_from(table).where(*wanted).offset(most - 1).limit(1)
-    if session.scalar(select(exists(last))):
-        detail = f"This tenant may have {most} {name.replace('_', ' ')}, and has them."
-        raise Conflict("quota_exceeded", detail, quota=name, limit=most)
+    return {"limited": most > 0, "others": max(0, most - 1)}
+
+
+def refuse_full(session: Session, name: str) -> NoReturn:
+    """Raise what `check_quota` raises."""
+    most = limits(session).quotas[name]
+    detail = f"This tenant may have {most} {name.replace('_', ' ')}, and has them."
+    raise Conflict("quota_exceeded", detail, quota=name, limit=most)

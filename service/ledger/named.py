@@ -13,8 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pyroaring import BitMap
-from sqlalchemy import ARRAY, Row, String, any_, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ARRAY,
+    Integer,
+    Row,
+    String,
+    any_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.orm import Session, aliased
 
 from service.commitment import Commitment, commit
 from service.database import among
@@ -30,10 +41,24 @@ _OF_MODEL = (
     .where(Model.id == bindparam("model_id"), Model.tenant_id == bindparam("tenant_id"))
     .scalar_subquery()
 )
+_TWIN = aliased(Sample)
+_TWINS = (
+    select(_TWIN.ordinal)
+    .where(
+        _TWIN.dataset_id == Sample.dataset_id,
+        _TWIN.sha256 == Sample.sha256,
+        _TWIN.ordinal != Sample.ordinal,
+    )
+    .scalar_subquery()
+)
+_REVISION = select(Dataset.revision).where(Dataset.id == _OF_MODEL).scalar_subquery()
+_FIRST = Sample.sample_id == bindparam("first")
+# what is the same for all rows is told once, and no empty array: either costs as much as a row
 _EARLY = select(
     *_COLUMNS,
-    Sample.dataset_id,
-    select(Dataset.revision).where(Dataset.id == _OF_MODEL).scalar_subquery().label("revision"),
+    func.nullif(func.array(_TWINS), literal_column("'{}'"), type_=ARRAY(Integer)).label("twins"),
+    case((_FIRST, Sample.dataset_id)).label("dataset_id"),
+    case((_FIRST, _REVISION)).label("revision"),
 ).where(
     Sample.dataset_id == _OF_MODEL,
     Sample.sample_id == any_(bindparam("names", type_=ARRAY(String))),
@@ -67,16 +92,19 @@ def named_early(
     """
     if session.get_bind().dialect.name != "postgresql":
         return None
-    asked = {"model_id": model_id, "tenant_id": caller.tenant_id, "names": list(sample_ids)}
-    rows = session.execute(_EARLY, asked).all()
-    if not rows:
+    names = list(sample_ids)
+    asked = {"model_id": model_id, "tenant_id": caller.tenant_id, "names": names}
+    rows = session.execute(_EARLY, {**asked, "first": names[0] if names else ""}).all()
+    at = next(((row.dataset_id, row.revision) for row in rows if row.dataset_id), None)
+    if at is None:
         return None
     try:
         found = _training_rows(sample_ids, rows)
     except Unprocessable:
         return None
-    named = _named((rows[0].dataset_id, rows[0].revision), sample_ids, found)
-    return replace(named, equal=equal_ordinals(session, named), commitment=commit(sample_ids))
+    named = _named(at, sample_ids, found)
+    equal = named.ordinals | BitMap(twin for row in rows for twin in row.twins or ())
+    return replace(named, equal=equal, commitment=commit(sample_ids))
 
 
 def named_now(

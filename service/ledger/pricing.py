@@ -106,7 +106,7 @@ def price_request(session: Session, caller: Caller, order: RequestOrder) -> Pric
     checked = check_request(session, caller, order)
     model, forget = checked.model, checked.ordinals
     request = new_request(session, caller, checked)
-    retain = refuse_emptying(session, model, forget, checked.erased)
+    retain = refuse_emptying(session, model, forget, checked.standing.erased)
     scope, emptied = _scope(session, model, forget, retain)
     work = _work(session, model, request, (forget, retain), single_samples=scope != "class")
     moment = now(session)

@@ -19,14 +19,13 @@ from service.ledger.named import NamedSamples, equal_ordinals, named_now
 from service.ledger.orders import Caller, RequestOrder
 from service.ledger.planning import plan_run
 from service.ledger.qualified import unqualified_methods
-from service.ledger.reading import OPEN
-from service.ledger.samples import add_erased, erased_at
+from service.ledger.samples import Standing, add_erased, standing
 from service.ledger.states import record
 from service.ledger.subjects import known_as, order_digest, refuse_number_taken
 from service.ledger.terms import checked_terms, refuse_emptying, refuse_taken, usable_model
 from service.origins import Origin
 from service.policies import load_policy
-from service.quotas import check_quota
+from service.quotas import refuse_full
 from service.tables import (
     DeletionRequest,
     Model,
@@ -42,7 +41,7 @@ class CheckedOrder:
     """An order that can be accepted, with its forget set and the copies of it that were found.
 
     `order` names what `included` adds too; `left` and `in_holdout` are copies outside the set;
-    `erased` is E as it was then.
+    `standing` is what it met then.
     """
 
     model: Model
@@ -52,7 +51,7 @@ class CheckedOrder:
     included: BitMap
     left: BitMap
     in_holdout: BitMap
-    erased: BitMap
+    standing: Standing
 
 
 def open_request(
@@ -74,7 +73,7 @@ def open_request(
     """
     take_turn(session, caller.tenant_id)
     checked = check_request(session, caller, order, early)
-    request = accept_request(session, caller, checked, before=checked.erased)
+    request = accept_request(session, caller, checked, before=checked.standing)
     plan_run(session, checked.model.id)
     return request
 
@@ -84,18 +83,18 @@ def accept_request(
     caller: Caller,
     checked: CheckedOrder,
     group: RequestGroup | None = None,
-    before: BitMap | None = None,
+    before: Standing | None = None,
 ) -> DeletionRequest:
     """Write down a request that was checked, let E grow by its samples, and plan no run yet.
 
-    `before`: E, where it was read since this tenant's turn began and nothing was added.
+    `before`: what was read since this tenant's turn began, where nothing was written after it.
 
     Raises:
         Conflict: `quota_exceeded`.
     """
-    own = DeletionRequest.tenant_id == caller.tenant_id
-    open_ones = DeletionRequest.status.in_(OPEN)
-    check_quota(session, "open_requests", DeletionRequest, own, open_ones)
+    met = before or standing(session, checked.model)
+    if met.full:
+        refuse_full(session, "open_requests")
     model, ordinals = checked.model, checked.ordinals
     request = new_request(session, caller, checked)
     if group is not None:
@@ -103,7 +102,7 @@ def accept_request(
     _keep_samples(session, request, ordinals)
     num_included, num_left = len(checked.included), len(checked.left)
     add_copies(session, request, checked.left | checked.in_holdout, num_included)
-    total = add_erased(session, model.dataset_id, ordinals, before)
+    total = add_erased(session, model.dataset_id, ordinals, met.erased)
     facts: dict[str, object] = {"samples": len(ordinals), "erased": total}
     facts |= {"commitment": request.commitment_root}
     facts |= {"equal_copies_included": num_included, "equal_copies_left": num_left}
@@ -123,20 +122,20 @@ def check_request(
     if needs_approval(session, order):
         refuse_without_approver(session, caller)
     _refuse_unqualified(session, order)
-    erased, revision = erased_at(session, model)
-    named = named_now(session, model, revision, order.sample_ids, early)
+    met = standing(session, model)
+    named = named_now(session, model, met.revision, order.sample_ids, early)
     ordinals = named.ordinals
-    refuse_taken(session, model, ordinals, erased)
+    refuse_taken(session, model, ordinals, met.erased)
     copies, in_holdout = equal_files(session, model, ordinals, equal_ordinals(session, named))
     included = copies if order.include_duplicates == "byte_equal" else BitMap()
     if included:
         names = sample_ids_of(session, model.dataset_id, included)
         order = replace(order, sample_ids=[*order.sample_ids, *names])
         ordinals = ordinals | included
-    refuse_emptying(session, model, ordinals, erased)
+    refuse_emptying(session, model, ordinals, met.erased)
     left = copies - included
     commitment = (None if included else named.commitment) or commit(order.sample_ids)
-    return CheckedOrder(model, order, commitment, ordinals, included, left, in_holdout, erased)
+    return CheckedOrder(model, order, commitment, ordinals, included, left, in_holdout, met)
 
 
 def _keep_samples(session: Session, request: DeletionRequest, ordinals: BitMap) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from typing import NamedTuple
 
 from pyroaring import BitMap
 from sqlalchemy import bindparam, func, select, update
@@ -11,6 +12,7 @@ from service.bitmaps import pack, unpack
 from service.database import among, keep_alive, now
 from service.ledger.orders import Caller, Page
 from service.ledger.reading import OPEN, get_dataset, get_model, page_after
+from service.quotas import quota_asked, quota_reached
 from service.tables import (
     Dataset,
     DatasetRevision,
@@ -21,8 +23,17 @@ from service.tables import (
     Tombstones,
 )
 
-_ERASED_AT = (
-    select(Tombstones.ordinals, Dataset.revision, DatasetRevision)
+_STANDING = (
+    select(
+        Tombstones.ordinals,
+        Dataset.revision,
+        quota_reached(
+            DeletionRequest,
+            DeletionRequest.tenant_id == Dataset.tenant_id,
+            DeletionRequest.status.in_(OPEN),
+        ),
+        DatasetRevision,
+    )
     .join(Dataset, Dataset.id == Tombstones.dataset_id)
     .outerjoin(
         DatasetRevision,
@@ -104,22 +115,33 @@ def erased_ordinals(session: Session, dataset_id: uuid.UUID) -> BitMap:
     return unpack(session.execute(query).scalar_one())
 
 
-def erased_at(session: Session, model: Model) -> tuple[BitMap, int]:
-    """Return E and the newest revision of a model's data set; reads the model's own on the way."""
-    asked = {"dataset_id": model.dataset_id, "number": model.dataset_revision}
-    ordinals, revision, own = session.execute(_ERASED_AT, asked).one()
-    keep_alive(session, own)
-    return unpack(ordinals), revision
+class Standing(NamedTuple):
+    """What a new request meets, good for the tenant's turn until something is written.
 
-
-def add_erased(
-    session: Session, dataset_id: uuid.UUID, ordinals: BitMap, before: BitMap | None = None
-) -> int:
-    """Let E grow by these ordinals and return how many it holds now.
-
-    `before`: E, where it was read since this tenant's turn began and nothing was added.
+    `erased` is E of the model's data set, `revision` the newest of the data set, `full` whether the
+    tenant has as many open requests as it may.
     """
-    grown = ordinals | (erased_ordinals(session, dataset_id) if before is None else before)
+
+    erased: BitMap
+    revision: int
+    full: bool
+
+
+def standing(session: Session, model: Model) -> Standing:
+    """Return what a request on this model meets; reads the model's own revision on the way."""
+    asked = {"dataset_id": model.dataset_id, "number": model.dataset_revision}
+    asked |= quota_asked(session, "open_requests")
+    ordinals, revision, full, own = session.execute(_STANDING, asked).one()
+    keep_alive(session, own)
+    return Standing(unpack(ordinals), revision, bool(full))
+
+
+def add_erased(session: Session, dataset_id: uuid.UUID, ordinals: BitMap, before: BitMap) -> int:
+    """Let E, which was `before`, grow by these ordinals and return how many it holds now.
+
+    `before` has to be read in this tenant's turn, after whatever was added in it.
+    """
+    grown = ordinals | before
     values = {"ordinals": pack(grown), "count": len(grown), "updated_at": now(session)}
     session.connection().execute(
         update(Tombstones).where(Tombstones.dataset_id == dataset_id).values(values)

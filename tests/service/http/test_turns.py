@@ -57,7 +57,7 @@ def split(asked: list[str]) -> tuple[int, int]:
 def test_samples_are_looked_up_before_the_turn(caller: TestClient, company: World) -> None:
     with statements(caller) as asked:
         assert caller.post(URL, json=wish(company, "s0", "s1")).status_code == 202
-    assert split(asked) == (2, 0)  # by their ids, and by their files
+    assert split(asked) == (1, 0)
 
 
 @pytest.mark.parametrize(

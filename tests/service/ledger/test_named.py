@@ -106,6 +106,19 @@ def test_a_copy_that_came_between_is_found(world: World) -> None:
     assert left_copies(world, request) == {16}
 
 
+def test_an_early_look_finds_equal_files(world: World) -> None:
+    grow(world, [copy_of("s0", "again"), copy_of("s1", "too"), copy_of("s1", "thrice")])
+    later = add_model(world, "later")
+    with world.database.look() as session:
+        early = ledger.named_early(session, world.caller, later, ["s1", "s0"])
+    assert early is not None
+    assert set(early.equal or ()) == {0, 1, 16, 17, 18}
+    order = RequestOrder(model_id=later, sample_ids=["s1", "s0"], policy="first-look")
+    with world.database.write() as session:
+        request = ledger.open_request(session, world.caller, order, early).id
+    assert left_copies(world, request) == {16, 17, 18}
+
+
 @pytest.mark.parametrize("names", [("s0", "s1"), ("s1",), ()])
 def test_a_look_at_other_samples_is_not_taken(world: World, names: tuple[str, ...]) -> None:
     early = looked(world, "s0")
