@@ -1,7 +1,7 @@
 """Run draws in parallel processes and keep a line for each, so that a benchmark can go on later."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -55,6 +55,19 @@ def complete(
             done[_key(plan)] = entry
             console.print(f"draw {number} of {len(missing)}: {entry['seconds']} s", style="dim")
     return [done[_key(plan.to_json())] for plan in plans]
+
+
+def restore(entries: Iterable[Entry], log: Path, identity: Mapping[str, object]) -> None:
+    """Add entries that were kept elsewhere to the log, those that it lacks."""
+    done = {_key(entry["plan"]) for entry in _read(log, identity)}
+    lines = [
+        json.dumps({**identity, **entry}) + "\n"
+        for entry in entries
+        if _key(entry["plan"]) not in done
+    ]
+    if lines:
+        with log.open("a") as file:
+            file.writelines(lines)
 
 
 def _key(plan: Entry) -> str:

@@ -118,11 +118,11 @@ def run_job(job: Job, place: Place) -> Entry:
     problem = draw.problem(0)
     if job.row.pool:
         problem = replace(problem, forget_predictions=_pooled(problem))
-    rows = [_row(draw, problem, job, seed) for seed in range(_seeds(job, place))]
+    rows = [_row(draw, problem, job, seed) for seed in range(seeds(job, place))]
     return {"rows": rows, "seconds": round(time.perf_counter() - start, 1)}
 
 
-def _seeds(job: Job, place: Place) -> int:
+def seeds(job: Job, place: Place) -> int:
     """Return the number of seeds; a masked head is the same each time."""
     return 1 if job.row.name == "control:head_masked" else place.seeds
 

@@ -9,8 +9,9 @@
 A draw shuffles the data, chooses what is to be forgotten and trains an original and 19 references;
 each method, with several seeds of its own, is then audited by the standard policy. Seconds are CPU
 seconds of one thread (on a GPU: wall seconds), and are read against a retraining of the same draw.
-Resumable: weights are kept in a folder, and a log beside the output holds a line per draw and
-method.
+Resumable: weights are kept in a folder, a log beside the output holds a line per draw and method,
+and the output itself is written after each draw. Draws that it has whole are not made again where
+the log is gone; others are, for costs are read against a retraining on the same machine.
 """
 
 import argparse
@@ -18,14 +19,15 @@ import datetime as dt
 import json
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.da import processor
-from benchmarks.draw_log import Entry, complete
-from benchmarks.method_runs import BENCHES, Job, Place, described, prepare, run_job
+from benchmarks.draw_log import Entry, complete, restore
+from benchmarks.method_runs import BENCHES, Job, Place, described, prepare, run_job, seeds
 from benchmarks.method_tables import TABLES, Row
 from benchmarks.method_words import print_table, summarise
 from unlearning.audit import Policy
@@ -36,6 +38,7 @@ from unlearning.calibration.draws import Kind
 RESULTS = Path(__file__).parent / "results"
 FIRST_SEED = 80_000
 """Seeds of these tables; hyper-parameters are chosen on smaller ones."""
+_TOLD = ("metrics", "seeds", "device")
 REQUESTS: dict[str, list[Kind]] = {"digits": ["random", "memorised", "mislabelled"]}
 """Requests for single samples, by data set."""
 MEMORISED = {"digits": 20}
@@ -75,23 +78,54 @@ def main() -> int:
         device=arguments.device,
         seeds=arguments.seeds,
     )
-    prepare(draws, place, workers=arguments.workers)
-    entries = complete(
-        [
-            Job(plan=plan, label=label, row=row)
-            for plan in draws
-            for label, row in labels.items()
-            if plan.scope in row.scopes
-        ],
-        partial(run_job, place=place),
-        output.with_suffix(".jsonl"),
-        workers=arguments.workers,
-        identity=_identity(place),
-    )
-    report = _report(labels, place, [row for entry in entries for row in entry["rows"]])
-    output.write_text(json.dumps(report, indent=1) + "\n")
+    jobs = {plan: _jobs(plan, labels) for plan in draws}
+    log, identity = output.with_suffix(".jsonl"), _identity(place)
+    restored = kept_draws(output, jobs, place)
+    restore((entry for entries in restored.values() for entry in entries), log, identity)
+    prepare([plan for plan in draws if plan not in restored], place, workers=arguments.workers)
+    rows: list[Entry] = []
+    for wanted in jobs.values():
+        run = partial(run_job, place=place)
+        entries = complete(wanted, run, log, workers=arguments.workers, identity=identity)
+        rows += [row for entry in entries for row in entry["rows"]]
+        report = _report(labels, place, rows)
+        output.write_text(json.dumps(report, indent=1) + "\n")
     print_table(report["summary"])
     return 0
+
+
+def kept_draws(
+    output: Path, jobs: Mapping[DrawPlan, Sequence[Job]], place: Place
+) -> dict[DrawPlan, list[Entry]]:
+    """Return the entries of the draws that an earlier output has whole, made by the same rules."""
+    if not output.exists():
+        return {}
+    report: Entry = json.loads(output.read_text())
+    told = {"policy": report["policy"]["digest"], **{k: report.get(k) for k in _TOLD}}
+    if told != _identity(place):
+        return {}
+    rows: dict[tuple[str, int, str], list[Entry]] = {}
+    for row in report["rows"]:
+        rows.setdefault((row["dataset"], row["draw"], row["method"]), []).append(row)
+    kept: dict[DrawPlan, list[Entry]] = {}
+    for plan, wanted in jobs.items():
+        found = [(job, rows.get((plan.bench, plan.seed, job.label), [])) for job in wanted]
+        same = all(report["methods"].get(job.label) == described(job.row) for job in wanted)
+        if same and all(len(made) == seeds(job, place) for job, made in found):
+            spent = [sum(row["seconds"] or 0 for row in made) for _, made in found]
+            kept[plan] = [
+                {"plan": job.to_json(), "rows": made, "seconds": round(each, 1)}
+                for (job, made), each in zip(found, spent, strict=True)
+            ]
+    return kept
+
+
+def _jobs(plan: DrawPlan, labels: Mapping[str, Row]) -> list[Job]:
+    return [
+        Job(plan=plan, label=label, row=row)
+        for label, row in labels.items()
+        if plan.scope in row.scopes
+    ]
 
 
 def _identity(place: Place) -> Entry:
@@ -109,6 +143,8 @@ def _report(labels: dict[str, Row], place: Place, rows: list[Entry]) -> Entry:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "processor": processor(),
+        "metrics": METRICS_VERSION,
+        "seeds": place.seeds,
         "device": place.device,
         "methods": {label: described(row) for label, row in labels.items()},
         "summary": summarise(rows),

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from benchmarks import calibration, methods
+from benchmarks.draw_log import complete, restore
 from benchmarks.method_runs import Job, Place, described, make_draw, run_job
 from benchmarks.method_tables import METHODS, TABLES, Row, tuned_rows
 from benchmarks.method_words import markdown, summarise
+from unlearning.audit import Policy
+from unlearning.audit.measurement import METRICS_VERSION
 from unlearning.calibration import DrawPlan
 from unlearning.methods import METHODS as KNOWN
 
@@ -69,6 +72,42 @@ def test_its_draws_are_not_those_of_the_calibration() -> None:
     ours = [plan.seed for plan in methods.plans("digits", list(range(10)), kinds)]
     assert len(set(ours)) == 13
     assert set(ours).isdisjoint(plan.seed for plan in calibration.plans(calibration.DRAWS))
+
+
+def test_whole_draws_outlive_a_lost_log(tmp_path: Path) -> None:
+    place = Place(weights=tmp_path, seeds=2)
+    whole, torn = methods.plans("digits", [0, 1], [])
+    jobs = {
+        plan: [Job(plan=plan, label="retrain", row=METHODS["retrain"])] for plan in (whole, torn)
+    }
+    rows = [
+        _row("PASS", draw=draw, method="retrain") for draw in (whole.seed, whole.seed, torn.seed)
+    ]
+    report = {
+        "policy": {"digest": Policy.standard().digest()},
+        "metrics": METRICS_VERSION,
+        "seeds": 2,
+        "device": "cpu",
+        "methods": {"retrain": described(METHODS["retrain"])},
+        "rows": rows,
+    }
+    output = tmp_path / "methods.json"
+    assert methods.kept_draws(output, jobs, place) == {}
+    output.write_text(json.dumps(report))
+    kept = methods.kept_draws(output, jobs, place)
+    assert list(kept) == [whole]
+    assert kept[whole][0]["rows"] == rows[:2]
+    assert methods.kept_draws(output, jobs, replace(place, seeds=1)) == {}
+    log = tmp_path / "methods.jsonl"
+    for _ in range(2):
+        restore(kept[whole], log, {"seeds": 2})
+    assert len(log.read_text().splitlines()) == 1
+    [entry] = complete(jobs[whole], _never, log, workers=1, identity={"seeds": 2})
+    assert entry["rows"] == rows[:2]
+
+
+def _never(job: Job) -> dict[str, Any]:
+    raise AssertionError(job.label)
 
 
 def test_every_row_names_a_method_with_all_its_hyperparameters() -> None:
