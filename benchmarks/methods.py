@@ -84,8 +84,9 @@ def main() -> int:
     restore((entry for entries in restored.values() for entry in entries), log, identity)
     prepare([plan for plan in draws if plan not in restored], place, workers=arguments.workers)
     rows: list[Entry] = []
+    report = _report(labels, place, rows)
+    run = partial(run_job, place=place)
     for wanted in jobs.values():
-        run = partial(run_job, place=place)
         entries = complete(wanted, run, log, workers=arguments.workers, identity=identity)
         rows += [row for entry in entries for row in entry["rows"]]
         report = _report(labels, place, rows)
