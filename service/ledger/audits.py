@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from service.bitmaps import digest, pack
-from service.commitment import merkle_root, new_salt
+from service.commitment import commit
 from service.database import now
 from service.errors import Conflict, NotFound
 from service.ledger.log import take_turn
@@ -48,7 +48,7 @@ def _new_audit(session: Session, caller: Caller, order: AuditOrder, model: Model
     policy = load_policy(order.policy)
     forget = resolve_training_samples(session, model, order.sample_ids)
     retain = refuse_emptying(session, model, forget)
-    salt = new_salt()
+    salt, root = commit(order.sample_ids)
     return Audit(
         id=new_id(),
         tenant_id=caller.tenant_id,
@@ -64,7 +64,7 @@ def _new_audit(session: Session, caller: Caller, order: AuditOrder, model: Model
         policy=policy.document,
         policy_digest=policy.digest,
         look=1,
-        commitment_root=merkle_root(salt, order.sample_ids),
+        commitment_root=root,
         commitment_salt=salt,
         status=AuditStatus.IN_PROGRESS,
         created_by=caller.actor,

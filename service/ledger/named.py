@@ -125,11 +125,9 @@ def named_now(
     same = early is not None and (early.dataset_id, early.revision) == at
     if early is not None and same and list(early.sample_ids) == list(sample_ids):
         if early.ordinals - training_set(trained_on(session, model)):
-            resolve_training_samples(session, model, sample_ids)  # refuses them, place by place
+            _learned_rows(session, model, sample_ids)  # refuses them, place by place
         return early
-    found = _training_rows(sample_ids, _rows(session, model.dataset_id, sample_ids))
-    _refuse_later(session, model, sample_ids, found)
-    return _named(at, sample_ids, found)
+    return _named(at, sample_ids, _learned_rows(session, model, sample_ids))
 
 
 def equal_ordinals(session: Session, named: NamedSamples) -> BitMap:
@@ -149,9 +147,7 @@ def resolve_training_samples(session: Session, model: Model, sample_ids: Sequenc
         Unprocessable: `no_samples`, `repeated_samples`, `unknown_samples`, `not_training_samples`;
             errors point at the first offending places, counts are in the extension `count`.
     """
-    found = _training_rows(sample_ids, _rows(session, model.dataset_id, sample_ids))
-    _refuse_later(session, model, sample_ids, found)
-    return BitMap(row.ordinal for row in found.values())
+    return BitMap(row.ordinal for row in _learned_rows(session, model, sample_ids).values())
 
 
 def training_ordinals(
@@ -195,12 +191,13 @@ def _training_rows(sample_ids: Sequence[str], rows: Sequence[AnyRow]) -> dict[st
     return found
 
 
-def _refuse_later(
-    session: Session, model: Model, sample_ids: Sequence[str], found: Mapping[str, AnyRow]
-) -> None:
+def _learned_rows(session: Session, model: Model, sample_ids: Sequence[str]) -> dict[str, AnyRow]:
+    """Return the row of each id; refuse those that this model did not learn."""
+    found = _training_rows(sample_ids, _rows(session, model.dataset_id, sample_ids))
     training = training_set(trained_on(session, model))
     later = [i for i, name in enumerate(sample_ids) if found[name].ordinal not in training]
     _refuse("not_training_samples", later, "added after the model's revision of the data set")
+    return found
 
 
 def _refuse(code: str, places: Sequence[int], why: str) -> None:

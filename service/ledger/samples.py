@@ -1,4 +1,4 @@
-"""Samples and sets of them: look-ups, E, and the ids of a request turned into ordinals."""
+"""Samples and sets of them: look-ups, E, and what a request meets."""
 
 import uuid
 from collections.abc import Collection

@@ -1,13 +1,11 @@
 """What a request names is looked up before its tenant's turn, and nothing is held meanwhile."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -15,6 +13,7 @@ from service.database import Database
 from service.ledger.log import take_turn
 from tests.service.http.test_requests import wish
 from tests.service.ledger.world import World
+from tests.statements import statements
 
 URL = "/v1/deletion-requests"
 TURN = "pg_advisory_xact_lock"
@@ -31,20 +30,10 @@ def database(postgres_database: Database) -> Database:
     return postgres_database
 
 
-@contextmanager
-def statements(caller: TestClient) -> Iterator[list[str]]:
-    """Yield what the service asks its database, in order."""
-    engine = caller.app.state.parts.database.engine  # type: ignore[attr-defined] # a FastAPI
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
+def engine(caller: TestClient) -> Engine:
+    """Return how the service reaches its database."""
+    found: Engine = caller.app.state.parts.database.engine  # type: ignore[attr-defined] # a FastAPI
+    return found
 
 
 def split(asked: list[str]) -> tuple[int, int]:
@@ -55,7 +44,7 @@ def split(asked: list[str]) -> tuple[int, int]:
 
 
 def test_samples_are_looked_up_before_the_turn(caller: TestClient, company: World) -> None:
-    with statements(caller) as asked:
+    with statements(engine(caller)) as asked:
         assert caller.post(URL, json=wish(company, "s0", "s1")).status_code == 202
     assert split(asked) == (1, 0)
 
@@ -66,7 +55,7 @@ def test_samples_are_looked_up_before_the_turn(caller: TestClient, company: Worl
 def test_what_may_change_meanwhile_is_looked_up_in_it(
     caller: TestClient, company: World, more: dict[str, Any]
 ) -> None:
-    with statements(caller) as asked:
+    with statements(engine(caller)) as asked:
         assert caller.post(URL, json={**wish(company, "s0"), **more}).status_code == 202
     before, within = split(asked)
     assert before == 0

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from service import ledger
 from service.bitmaps import unpack
@@ -20,6 +19,7 @@ from tests.service.ledger.groups import add_model
 from tests.service.ledger.purges import ERASER, purge_rows
 from tests.service.ledger.test_purging import age
 from tests.service.ledger.world import World, rows
+from tests.statements import statements
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def world(postgres_database: Database) -> World:
 
 def look(world: World, *names: str, caller: Caller | None = None) -> NamedSamples | None:
     """Look samples up as the HTTP route does before it takes the tenant's turn."""
-    with world.database.write() as session:
+    with world.database.look() as session:
         return ledger.named_early(session, caller or world.caller, world.model_id, names)
 
 
@@ -82,16 +82,8 @@ def test_an_early_look_makes_the_same_request(world: World) -> None:
 
 def test_an_early_look_saves_the_turn_its_look_ups(world: World) -> None:
     early = looked(world, "s0", "s1")
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement)
-
-    event.listen(world.database.engine, "before_cursor_execute", note)
-    try:
+    with statements(world.database.engine) as asked:
         ask(world, early, "s0", "s1")
-    finally:
-        event.remove(world.database.engine, "before_cursor_execute", note)
     assert asked
     assert not [statement for statement in asked if "FROM samples" in statement]
 
