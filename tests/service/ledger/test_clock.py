@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from service.database import Database, now
+from tests.statements import statements
 
 ROOT = Path(__file__).parents[3]
 MACHINE_CLOCKS = {
@@ -39,25 +39,21 @@ def test_such_a_question_would_be_found() -> None:
     assert list(machine_clocks("import time\nx = time.time()")) == ["time.time"]
 
 
+def questions(asked: list[str]) -> list[str]:
+    """Return the statements that ask the database's clock."""
+    return [each for each in asked if "clock_timestamp" in each or "strftime" in each]
+
+
 def test_the_clock_is_asked_once_a_transaction_and_moves_on(database: Database) -> None:
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if "clock_timestamp" in statement or "strftime" in statement:
-            asked.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
+    with statements(database.engine) as asked:
         with database.write() as session:
             first = now(session)
             time.sleep(0.02)
             later = now(session)
-        assert len(asked) == 1
+        assert len(questions(asked)) == 1
         with database.write() as session:
             next_one = now(session)
-        assert len(asked) == 2
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        assert len(questions(asked)) == 2
     assert timedelta(milliseconds=15) < later - first < timedelta(seconds=60)
     assert next_one >= first
 
