@@ -94,12 +94,17 @@ def _in_float32(problem: Problem) -> Problem:
 
 @torch.no_grad()
 def _restore_types(model: nn.Module, original: nn.Module) -> None:
-    """Give the model's tensors the float types of the original's of the same names, in place."""
-    types = {name: tensor.dtype for name, tensor in _floats(original)}
+    """Give the model's tensors the float types of the original's of the same names, in place.
+
+    What the work left alone comes back to the bit, where its type holds more than float32 as well.
+    """
+    given = dict(_floats(original))
     for name, tensor in _floats(model):
-        if types.get(name, tensor.dtype) != tensor.dtype:
+        old = given.get(name, tensor)
+        if old.dtype != tensor.dtype:
+            same = old.shape == tensor.shape and torch.equal(tensor, old.to(tensor))
             tensor.grad = None  # a gradient must be of its parameter's type
-            tensor.data = tensor.data.to(types[name])
+            tensor.data = (old.to(tensor.device).clone() if same else tensor.data).to(old.dtype)
 
 
 def _check_finite(model: nn.Module, name: str) -> None:

@@ -105,10 +105,13 @@ def check_half_precision(method: UnlearningMethod, dtype: torch.dtype) -> None:
             demand(torch.equal(value, twin[name].to(dtype)), f"{name} was not worked on in float32")
 
 
-def check_mostly_frozen(method: UnlearningMethod) -> None:
-    """Check a model of which only the classifier may change."""
+def check_mostly_frozen(method: UnlearningMethod, dtype: torch.dtype = torch.float32) -> None:
+    """Check a model of which only the classifier may change, with weights that fill their type."""
     problem = toy_problem()
-    model = copy.deepcopy(problem.model).requires_grad_(requires_grad=False)
+    model = copy.deepcopy(problem.model).to(dtype).requires_grad_(requires_grad=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + 2 * torch.finfo(dtype).eps)
     model.get_submodule(problem.classifier).requires_grad_()
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     result = dict(method(replace(problem, model=model)).named_parameters())

@@ -125,8 +125,9 @@ def test_weights_that_are_not_finite_never_come_back() -> None:
         _Ruined()(toy_problem())
 
 
-def test_a_float64_model_comes_back_in_float64() -> None:
+def test_a_float64_model_comes_back_in_float64_and_its_frozen_layers_to_the_bit() -> None:
     check_half_precision(FineTune(epochs=1), torch.float64)
+    check_mostly_frozen(FineTune(epochs=1), torch.float64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
