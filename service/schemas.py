@@ -106,7 +106,10 @@ class Recipe(_Order):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     shift: int = Field(default=1, ge=0, le=4096, description="Random shift in pixels.")
     flip: bool = False
-    init: str = Field(default="random", min_length=1, max_length=200)
+    init: Literal["random"] = Field(
+        default="random",
+        description="Initial weights. Pretrained ones are refused: no reference would have them.",
+    )
 
 
 class ModelOrder(_Order):

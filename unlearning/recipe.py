@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Literal, Self
 
 from unlearning.settings import check_names, check_ranges, check_types
 
@@ -37,8 +37,8 @@ class Recipe:
     """Largest random shift of an image in pixels, borders repeated."""
     flip: bool = False
     """Whether images are mirrored left to right at random."""
-    init: str = "random"
-    """Where the initial weights come from: `random`, or the name of pretrained ones."""
+    init: Literal["random"] = "random"
+    """Where the initial weights come from. Pretrained ones can't be had again, and are refused."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -52,7 +52,6 @@ class Recipe:
             "clip_norm": 0 < self.clip_norm < float("inf"),
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "shift": self.shift >= 0,
-            "init": bool(self.init),
         }
         check_ranges(self, ranges)
 

@@ -43,6 +43,7 @@ def test_unknown_names_are_refused() -> None:
         {"shift": -1},
         {"flip": 1},
         {"init": ""},
+        {"init": "IMAGENET1K_V1"},
         {"init": None},
     ],
 )

@@ -145,6 +145,7 @@ def test_a_model_whose_weights_do_not_fit_says_why(client: TestClient, world: Wo
     [
         ("architecture", "os:system", "/architecture"),
         ("recipe", {"epochs": 0}, "/recipe/epochs"),
+        ("recipe", {"init": "IMAGENET1K_V1"}, "/recipe/init"),
         ("recipe", {"steps": 1}, "/recipe/steps"),
         ("preprocessing", {**PREPROCESSING, "std": [0.0]}, "/preprocessing/std/0"),
         ("preprocessing", {**PREPROCESSING, "channels": 3}, "/preprocessing"),
