@@ -17,6 +17,12 @@ def _accuracy(model: nn.Module, images: Images, classifier: str) -> float:
     return float((logits.argmax(1) == images.labels).float().mean())
 
 
+def _begin(guard: Guard) -> None:
+    """Look before any forgetting, which is never given back."""
+    guard.look()
+    assert guard.best < 0
+
+
 def test_what_validates_does_not_train() -> None:
     problem = toy_problem()
     retain, guard = watched(problem, problem.copy_model(), 0.25, 0.05)
@@ -44,6 +50,7 @@ def test_a_fall_brings_the_best_weights_back_and_stops() -> None:
     model = problem.copy_model().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     guard = Guard(model, problem.retain, max_drop=0.2)
+    _begin(guard)
     guard.look()
     assert guard.best == _accuracy(problem.model, problem.retain, problem.classifier)
     assert all(module.training for module in model.modules())
@@ -59,6 +66,7 @@ def test_a_small_fall_changes_nothing() -> None:
     problem = toy_problem()
     model = problem.copy_model()
     guard = Guard(model, problem.retain, max_drop=1.0)
+    _begin(guard)
     guard.look()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -68,22 +76,37 @@ def test_a_small_fall_changes_nothing() -> None:
     assert not any(parameter.any() for parameter in model.parameters())
 
 
-def test_muda_that_forgets_too_hard_is_taken_back() -> None:
+def test_a_first_epoch_that_ruins_is_not_taken_back_to_the_original() -> None:
+    problem = toy_problem()
+    model = problem.copy_model()
+    guard = Guard(model, problem.retain, max_drop=0.0)
+    _begin(guard)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    guard.look()
+    guard.look()
+    assert not guard.stopped
+    assert not any(parameter.any() for parameter in model.parameters())
+
+
+def test_muda_that_forgets_too_hard_is_taken_back_to_what_has_forgotten() -> None:
     problem = toy_problem()
     violent = Muda(
         keep=1.0,
         restart_last_stage=False,
-        alpha=1000.0,
-        relative_forget_lr=10.0,
-        forget_share=4.0,
-        epochs=3,
+        alpha=30.0,
+        relative_forget_lr=3.0,
+        forget_share=1.0,
+        epochs=6,
         relative_tail_epochs=0.0,
-        relative_lr=1.0,
         schedule="falling",
     )
     guarded = replace(violent, validation_share=0.2, max_drop=0.0)
-    ruined, kept = (
-        _accuracy(method(problem), problem.holdout, problem.classifier)
-        for method in (violent, guarded)
-    )
-    assert kept >= ruined
+    ruined, kept = violent(problem), guarded(problem)
+    retained = torch.isin(problem.holdout.labels, torch.tensor(problem.retained_classes))
+    held = problem.holdout.subset(retained.nonzero().flatten())
+    assert _accuracy(ruined, held, problem.classifier) < 0.5
+    assert _accuracy(kept, held, problem.classifier) > 0.8
+    assert _accuracy(problem.model, problem.forget, problem.classifier) > 0.9
+    assert _accuracy(kept, problem.forget, problem.classifier) < 0.1

@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unlearning import compilation
 from unlearning.data import TensorImages
+from unlearning.methods import METHODS, get_method
 from unlearning.randomness import generator, seeded
 from unlearning.recipe import Recipe
-from unlearning.testing import mlp, small_cnn, toy_images
+from unlearning.testing import mlp, small_cnn, toy_images, toy_problem
 from unlearning.training import (
     Batch,
     Walk,
@@ -45,6 +46,8 @@ _WAITING = {
     Tensor.__float__,
     Tensor.__int__,
     Tensor.__index__,
+    torch.tensor,
+    torch.as_tensor,
 }
 """Python calls that make the host wait for a CUDA device."""
 
@@ -121,6 +124,33 @@ def test_the_guard_against_waiting_sees_what_waits() -> None:
     assert scalars.read == 7
     with _Calls(), pytest.raises(AssertionError, match="waited for"):
         torch.ones(1).to(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in sorted(set(METHODS) - {"ssd"})),
+        ("muda", {"distillation": True, "alternate": "batch"}),
+        ("distilled_recovery", {"distillation": True}),
+    ],
+)
+def test_no_step_of_a_method_waits_but_to_look_at_the_flag(
+    name: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, steps = _Stepper.step, 0
+    seen: Counter[str] = Counter()
+
+    def watched(stepper: _Stepper, walk: Walk, batch: Batch) -> None:
+        nonlocal steps, seen
+        steps += 1
+        with _Scalars() as scalars, _Calls() as calls:
+            take(stepper, walk, batch)
+        seen += calls.waiting
+        assert scalars.read == calls.waiting["item"]
+
+    monkeypatch.setattr(_Stepper, "step", watched)
+    get_method(name, **options)(toy_problem(num_train=40, recipe=RECIPE))
+    assert seen == {"item": steps} != {}
 
 
 @pytest.mark.slow

@@ -19,16 +19,20 @@ class Guard:
         self.stopped = False
         """Whether forgetting has ended."""
         self.best = -1.0
-        """Highest accuracy of any epoch so far."""
+        """Highest accuracy after any forget epoch so far."""
+        self._begun = False
         self._kept: dict[str, Tensor] = {}
 
     def look(self) -> None:
         """Measure; where accuracy fell too far, give back the best epoch's weights and stop.
 
-        Called before each epoch that forgets and once after the last of them. Optimiser state is
-        not taken back.
+        Called before each epoch that forgets and after the last of them. The first look measures
+        nothing: the weights before any forgetting are never given back. Nor is optimiser state.
         """
         if self.images is None or self.stopped:
+            return
+        if not self._begun:
+            self._begun = True
             return
         accuracy = self._accuracy(self.images)
         if accuracy < self.best - self.max_drop:

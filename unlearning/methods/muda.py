@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unlearning.data import Images
 from unlearning.errors import NonFiniteLoss, NotComputable
 from unlearning.features import Outputs, Tap, extract, find_module
 from unlearning.methods.contract import Method
@@ -52,7 +53,7 @@ class Muda(Method):
     """
 
     name: ClassVar[str] = "muda"
-    version: ClassVar[str] = "4"
+    version: ClassVar[str] = "5"
 
     alpha: float = 3.0
     """Weight of the alignment."""
@@ -65,6 +66,8 @@ class Muda(Method):
     """What is kept of the old weights before the first step; the rest is freshly drawn."""
     restart_last_stage: bool = True
     """Whether the last stage and the classifier are drawn anew first."""
+    relative_lead_epochs: float = 0.0
+    """Epochs of recovery before the first forget step, as a share of the recipe's; none for 0."""
     epochs: int = 1
     """Epochs of forgetting and recovery."""
     relative_tail_epochs: float = 0.32
@@ -92,8 +95,8 @@ class Muda(Method):
     validation_share: float = 0.0
     """Share of the retain set that validates and trains nothing; 0 for no early stop."""
     max_drop: float = 0.05
-    """Fall of validation accuracy below the best epoch's by which forgetting ends: the weights of
-    that epoch come back and recovery alone goes on."""
+    """Fall of validation accuracy below the best forget epoch's by which forgetting ends: the
+    weights of that epoch come back and recovery alone goes on."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -102,6 +105,7 @@ class Muda(Method):
             "beta": 0 <= self.beta <= 1000,
             "rho_star": 0 < self.rho_star <= 100,
             "keep": 0 <= self.keep <= 1,
+            "relative_lead_epochs": 0 <= self.relative_lead_epochs <= 10,
             "epochs": self.epochs >= 1,
             "relative_tail_epochs": 0 <= self.relative_tail_epochs <= 10,
             "forget_share": 0 <= self.forget_share <= 10,
@@ -126,9 +130,10 @@ class Muda(Method):
                 restart_last_stage(model, problem.classifier)
         settings = problem.settings
         recipe = replace(settings, peak_lr=settings.peak_lr * self.relative_lr)
-        return train(
+        retain, guard = watched(problem, model, self.validation_share, self.max_drop)
+        train(
             model,
-            self._plan(problem, model),
+            self._plan(problem, model, retain, guard),
             recipe,
             seed=problem.seed,
             schedule=self.schedule,
@@ -136,10 +141,13 @@ class Muda(Method):
             progress=problem.progress,
             cancel=problem.cancel,
         )
+        guard.look()
+        return model
 
-    def _plan(self, problem: Problem, model: nn.Module) -> Sequence[Epoch]:
-        """List the epochs: forgetting and recovery in turn, then recovery alone."""
-        retain, guard = watched(problem, model, self.validation_share, self.max_drop)
+    def _plan(
+        self, problem: Problem, model: nn.Module, retain: Images, guard: Guard
+    ) -> Sequence[Epoch]:
+        """List the epochs: recovery, then forgetting and recovery in turn, then recovery."""
         forgetting = _Forgetting(self, problem, model, guard)
         forget = Walk(
             images=problem.forget,
@@ -155,18 +163,20 @@ class Muda(Method):
         weight = self.distillation_weight if self.distillation else 0.0
         recovery = recovery_loss(problem, weight, self.temperature)
         plan: list[Epoch] = []
-        share = self.relative_tail_epochs
-        tail = problem.settings.epochs_of(share) if share else 0
-        for number in range(self.epochs + tail):
+        lead, tail = (
+            problem.settings.epochs_of(share) if share else 0
+            for share in (self.relative_lead_epochs, self.relative_tail_epochs)
+        )
+        for number in range(lead + self.epochs + tail):
             part = share_of(retain, self.retain_fraction, derive_seed(problem.seed, number))
             recover = Walk(images=part, loss=recovery)
-            if number < self.epochs:
+            if lead <= number < lead + self.epochs:
                 walks, prepare = [*[forget] * repeats, recover], forgetting.refresh
                 mixed = self.alternate == "batch"
                 plan.append(Epoch(walks=walks, interleaved=mixed, prepare=prepare))
             else:
-                last = number == self.epochs
-                plan.append(Epoch(walks=[recover], prepare=guard.look if last else None))
+                after = number == lead + self.epochs
+                plan.append(Epoch(walks=[recover], prepare=guard.look if after else None))
         return plan
 
 
@@ -207,17 +217,17 @@ class _Forgetting:
         except NotComputable as error:
             raise NonFiniteLoss(f"muda cannot go on: {error.reason}") from error
         self.geometry = geometry.to(problem.device)
+        self.sent = self.targets.to(problem.device, non_blocking=True)
 
     def loss(self) -> LossStep:
         """Make the loss step."""
         method, device = self.method, self.problem.device
-        whole = self.whole.float().to(device)
+        whole = self.whole.float().to(device, non_blocking=True)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             with Tap(self.classifier) as tap:
                 logits = model(batch.images)
-            targets = self.targets.to(device)[batch.positions]
-            divergence = divergence_from(targets, logits)
+            divergence = divergence_from(self.sent[batch.positions], logits)
             alignment, log_energy = self.geometry.measure(tap.value, whole[batch.positions])
             excess = functional.relu(log_energy - math.log(method.rho_star))
             return divergence + method.alpha * (1 - alignment) + method.beta * excess
