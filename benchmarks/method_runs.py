@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from benchmarks.draw_log import Entry
 from benchmarks.letters import letters
 from benchmarks.method_tables import Row
-from benchmarks.pictures import FASHION_FOLDER, cifar10, fashion
+from benchmarks.pictures import (
+    CIFAR_FOLDER,
+    FASHION_FOLDER,
+    cifar10,
+    cifar10_resnet18,
+    fashion,
+)
 from unlearning import controls
 from unlearning.audit import AuditResult, Policy
 from unlearning.calibration import Bench, Draw, DrawPlan, digits
@@ -29,7 +35,8 @@ BENCHES: Mapping[str, Callable[[Path | None], Bench]] = {
     "digits": lambda _: digits(),
     "letters": lambda _: letters(),
     "fashion": lambda folder: fashion(folder or FASHION_FOLDER),
-    "cifar10": lambda folder: cifar10(folder or Path("../shared/data")),
+    "cifar10": lambda folder: cifar10(folder or CIFAR_FOLDER),
+    "cifar10-resnet18": lambda folder: cifar10_resnet18(folder or CIFAR_FOLDER),
 }
 FIGURES = {
     "gap": "gap",
@@ -193,6 +200,8 @@ def _maker(draw: Draw, job: Job) -> Callable[[Problem], nn.Module]:
 def _timed(make: Callable[[Problem], nn.Module], problem: Problem) -> tuple[nn.Module, float]:
     on_cpu = torch.device(problem.device).type == "cpu"
     clock = time.process_time if on_cpu else time.perf_counter
+    if not on_cpu:
+        torch.cuda.synchronize()
     start = clock()
     model = make(problem)
     if not on_cpu:

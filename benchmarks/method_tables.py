@@ -109,8 +109,36 @@ ABLATION: Final[dict[str, Row]] = {
     "rate only falling": Row(name="muda", hyperparameters={"schedule": "falling"}),
     "old weights kept": Row(name="muda", hyperparameters={"keep": 1.0}),
     "old last stage kept": Row(name="muda", hyperparameters={"restart_last_stage": False}),
-    "with validation and roll-back": Row(name="muda", hyperparameters={"validation_share": 0.05}),
 }
+
+CONFIRMATION: Final[dict[str, Row]] = {
+    **{
+        label: METHODS[label]
+        for label in (
+            "retrain",
+            "muda",
+            "muda, an epoch less",
+            "muda, two epochs less",
+            "muda, three epochs less",
+            "distilled_recovery, short",
+        )
+    },
+    "muda, forgetting half-way": Row(
+        name="muda", hyperparameters={"relative_lead_epochs": 0.16, "relative_tail_epochs": 0.16}
+    ),
+    "muda, no forgetting": Row(
+        name=_DR, hyperparameters=_CHEAP | {"keep": 0.5, "relative_epochs": 0.36}
+    ),
+    "muda, three forget epochs": Row(
+        name="muda", hyperparameters={"epochs": 3, "relative_tail_epochs": 0.24}
+    ),
+    "the same with validation and roll-back": Row(
+        name="muda",
+        hyperparameters={"epochs": 3, "relative_tail_epochs": 0.24, "validation_share": 0.05},
+    ),
+}
+"""For seeds on which none of it was looked at before: what the shorter forms and what forgetting
+itself are worth."""
 
 SECOND_RUNG: Final[dict[str, Row]] = {
     label: METHODS[label]
@@ -120,9 +148,17 @@ SECOND_RUNG: Final[dict[str, Row]] = {
         "distilled_recovery, short, all fresh + teacher",
     )
 } | {
+    "distilled_recovery, short, all fresh": Row(
+        name=_DR, hyperparameters=_CHEAP | {"perturb": "fresh"}
+    ),
+    "distilled_recovery, shortest, all fresh + teacher": Row(
+        name=_DR,
+        hyperparameters=_CHEAP | {"perturb": "fresh", "distillation": True, "relative_epochs": 0.1},
+        scopes=CLASS,
+    ),
     "distilled_recovery, shortest": Row(
         name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "relative_epochs": 0.1}
-    )
+    ),
 }
 
 _DIGITS_ALONE: Final = {
@@ -133,7 +169,7 @@ _DIGITS_ALONE: Final = {
 }
 LARGER: Final[dict[str, Row]] = {
     **{label: row for label, row in METHODS.items() if label not in _DIGITS_ALONE},
-    **SECOND_RUNG,
+    "distilled_recovery, shortest": SECOND_RUNG["distilled_recovery, shortest"],
     "muda, cheap": Row(
         name="muda",
         hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.08, "retain_fraction": 0.8},
@@ -143,6 +179,7 @@ LARGER: Final[dict[str, Row]] = {
 TABLES: Final = {
     "methods": METHODS,
     "ablation": ABLATION,
+    "confirmation": CONFIRMATION,
     "second-rung": SECOND_RUNG,
     "larger": LARGER,
 }

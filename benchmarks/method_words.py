@@ -15,6 +15,7 @@ COLUMNS = (
     "gap",
     "da",
     "log_rho",
+    "stage.da",
     "stage.log_rho",
     "probe",
     "ncc",
@@ -29,18 +30,32 @@ SHOWN = {
     "upper": "bound",
     "gap": "gap",
     "probe": "probe",
-    "relearn_ratio": "relearn",
+    "relearn_ratio": "relearn (n)",
     "attack": "attack",
     "holdout": "hold-out",
     "retrain_ratio": "of one retraining",
 }
+AWAY = {
+    "da": "da",
+    "log_rho": "log ρ",
+    "stage.da": "da, stage before",
+    "stage.log_rho": "log ρ, stage before",
+    "ncc": "NCC",
+    "rmia": "RMIA",
+    "confidence_gap": "confidence gap",
+    "rank": "rank",
+    "normalised_margin": "margin",
+}
+"""Figures that are shown as differences from the references' mean."""
 
 
 def summarise(rows: Sequence[Entry]) -> list[Entry]:
     """Return mean ± sd over draws and seeds for each data set, scope and method.
 
     `classes_passed` counts draws in which more than half of the seeds PASS; `retrain_ratio` is
-    read against the mean retraining of the same draw, `relearn_ratio` against its references.
+    read against the mean retraining of the same draw. `relearn_ratio` is read against its
+    references, for the draws in which all of them relearnt; candidates that had not when the
+    experiment ended count with its last step, so the mean is `at_least` that.
     """
     whole = _retrainings(rows)
     groups: dict[tuple[str, str, str], list[Entry]] = {}
@@ -58,7 +73,11 @@ def summarise(rows: Sequence[Entry]) -> list[Entry]:
             "classes_passed": _most_passed(group),
             **{name: _spread(row.get(name) for row in group) for name in COLUMNS},
             "retrain_ratio": _spread(_ratio(row, whole) for row in group),
-            "relearn_ratio": _spread(_relearnt(row) for row in group),
+            **{f"{name}.away": _spread(_away(row, name) for row in group) for name in AWAY},
+            "relearn_ratio": {
+                **_spread(_relearnt(row) for row in group),
+                "at_least": any("relearn.censored" in row and _relearnt(row) for row in group),
+            },
         }
         for (dataset, request, method), group in groups.items()
     ]
@@ -76,17 +95,29 @@ def print_table(summary: Sequence[Entry]) -> None:
 
 def markdown(summary: Iterable[Entry], request: str) -> str:
     """Return the rows of one request as a Markdown table, as README and docs quote it."""
-    head = ["method", "PASS of n", *SHOWN.values()]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in summary:
-        if row["request"] == request:
-            cells = [row["method"], f"{row['pass']} of {row['n']}", *map(_cell, _shown(row))]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    rows = [row for row in summary if row["request"] == request]
+    return _lines(
+        ["method", "PASS of n", *SHOWN.values()],
+        (
+            [row["method"], f"{row['pass']} of {row['n']}", *(_cell(row[name]) for name in SHOWN)]
+            for row in rows
+        ),
+    )
 
 
-def _shown(row: Entry) -> list[Entry]:
-    return [row[name] for name in SHOWN]
+def markdown_away(summary: Iterable[Entry], request: str) -> str:
+    """Return how far the rows of one request lie from their references, as a Markdown table."""
+    rows = [row for row in summary if row["request"] == request]
+    known = [name for name in AWAY if any(row[f"{name}.away"]["n"] for row in rows)]
+    return _lines(
+        ["method", *(AWAY[name] for name in known)],
+        ([row["method"], *(_cell(row[f"{name}.away"]) for name in known)] for row in rows),
+    )
+
+
+def _lines(head: list[str], rows: Iterable[list[str]]) -> str:
+    cells = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def _kind(row: Entry) -> str:
@@ -112,6 +143,11 @@ def _relearnt(row: Entry) -> float | None:
     return steps / usual if steps is not None and usual else None
 
 
+def _away(row: Entry, name: str) -> float | None:
+    value, usual = row.get(name), row.get(f"{name}.references")
+    return None if value is None or usual is None else value - usual
+
+
 def _most_passed(group: Sequence[Entry]) -> int:
     by_draw: dict[int, list[bool]] = {}
     for row in group:
@@ -129,14 +165,18 @@ def _counts(verdicts: Iterable[str]) -> dict[str, int]:
 def _spread(values: Iterable[float | None]) -> Entry:
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
-        return {"mean": None, "sd": None}
+        return {"mean": None, "sd": None, "n": 0}
     return {
         "mean": statistics.fmean(known),
         "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "n": len(known),
     }
 
 
 def _cell(spread: Entry) -> str:
     if spread["mean"] is None:
         return "–"
-    return f"{spread['mean']:.2f} ± {spread['sd'] or 0:.2f}"
+    text = f"{spread['mean']:.2f} ± {spread['sd'] or 0:.2f}"
+    if "at_least" not in spread:
+        return text
+    return f"{'≥ ' if spread['at_least'] else ''}{text} ({spread['n']})"

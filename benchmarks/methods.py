@@ -2,9 +2,11 @@
 
     python -m benchmarks.methods                          # digits: all classes, other requests
     python -m benchmarks.methods --bench fashion --classes 0 3 8 --requests memorised
-    python -m benchmarks.methods --bench cifar10 --data FOLDER --classes 0 1 2 --device cuda
+    python -m benchmarks.methods --bench cifar10 --data FOLDER --classes 0 1 2
+    python -m benchmarks.methods --bench cifar10-resnet18 --data FOLDER --device cuda   # one GPU
     python -m benchmarks.methods --table ablation         # what each part of MUDA is worth
     python -m benchmarks.methods --table second-rung --bench fashion --seeds 1 --requests
+    python -m benchmarks.methods --table confirmation --requests --first-seed 85000
 
 A draw shuffles the data, chooses what is to be forgotten and trains an original and 19 references;
 each method, with several seeds of its own, is then audited by the standard policy. Seconds are CPU
@@ -45,11 +47,13 @@ MEMORISED = {"digits": 20}
 """How many memorised samples are asked for, and as many others; 200 elsewhere."""
 
 
-def plans(bench: str, classes: list[int], kinds: list[Kind]) -> list[DrawPlan]:
+def plans(
+    bench: str, classes: list[int], kinds: list[Kind], first: int = FIRST_SEED
+) -> list[DrawPlan]:
     """List the draws: one for each class, one for each other request, each with its own split."""
 
     def plan(place: int, **asked: object) -> DrawPlan:
-        seed = FIRST_SEED + place
+        seed = first + place
         return DrawPlan(bench=bench, seed=seed, originals=1, retrained=0, **asked)  # type: ignore[arg-type]
 
     whole = [plan(label, scope="class", label=label) for label in classes]
@@ -70,7 +74,7 @@ def main() -> int:
     arguments = _parse()
     output: Path = arguments.output or RESULTS / f"{_stem(arguments)}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
-    draws = plans(arguments.bench, arguments.classes, arguments.requests)
+    draws = plans(arguments.bench, arguments.classes, arguments.requests, arguments.first_seed)
     labels = TABLES[arguments.table]
     place = Place(
         weights=arguments.weights,
@@ -166,12 +170,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--classes", nargs="*", type=int, default=list(range(10)))
     kinds = ("random", "memorised", "mislabelled")
     parser.add_argument("--requests", nargs="*", choices=kinds, default=None)
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the draws")
     parser.add_argument("--seeds", type=int, default=3, help="of each method on each draw")
-    parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes, one thread each; one on a GPU"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--weights", type=Path, default=Path(".expunge/benchmarks"))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    if torch.device(arguments.device).type != "cpu":
+        arguments.workers = 1  # wall seconds of two that share a GPU would mean nothing
     if arguments.requests is None:
         arguments.requests = REQUESTS.get(arguments.bench, ["memorised"])
     return arguments

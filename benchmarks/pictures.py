@@ -7,6 +7,7 @@ Training and test part are joined: every draw splits them anew.
 
 import gzip
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from unlearning.data import TensorImages
 from unlearning.recipe import Recipe
 
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+CIFAR_FOLDER = Path("../shared/data")
 NUM_TRAIN, NUM_HOLDOUT = 10_000, 5_000
 _IDX_HEADERS = {1: 8, 3: 16}
 
@@ -68,6 +70,24 @@ def cifar10(folder: Path) -> Bench:
         num_holdout=NUM_HOLDOUT,
         recipe=Recipe(epochs=15, shift=4, flip=True),
         kwargs={"channels": (32, 64, 128), "in_channels": 3},
+    )
+
+
+def cifar10_resnet18(folder: Path) -> Bench:
+    """Return the same images for a ResNet-18, of which a draw trains on 45,000; needs a GPU.
+
+    Raises:
+        FileNotFoundError: the folder lacks a Parquet file.
+    """
+    return replace(
+        cifar10(folder),
+        name="cifar10-resnet18",
+        num_train=45_000,
+        num_holdout=None,
+        recipe=Recipe(epochs=30, shift=4, flip=True),
+        architecture="torchvision:resnet18",
+        classifier="fc",
+        kwargs={"small_images": True},
     )
 
 

@@ -1,17 +1,23 @@
 """The tables of methods count what was audited, on draws that nothing else uses."""
 
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from PIL import Image
 
 from benchmarks import calibration, methods
 from benchmarks.draw_log import complete, restore
-from benchmarks.method_runs import Job, Place, described, make_draw, run_job
+from benchmarks.method_runs import BENCHES, Job, Place, described, make_draw, run_job
 from benchmarks.method_tables import METHODS, TABLES, Row, tuned_rows
-from benchmarks.method_words import markdown, summarise
+from benchmarks.method_words import markdown, markdown_away, summarise
 from unlearning.audit import Policy
 from unlearning.audit.measurement import METRICS_VERSION
 from unlearning.calibration import DrawPlan
@@ -58,7 +64,29 @@ def test_costs_are_read_against_retrainings_of_the_same_draw() -> None:
 
 def test_relearning_is_read_against_the_references() -> None:
     rows = [_row("FAIL") | {"relearn": 20.0, "relearn.references": 80.0}]
-    assert summarise(rows)[0]["relearn_ratio"]["mean"] == 0.25
+    assert summarise(rows)[0]["relearn_ratio"] == {
+        "mean": 0.25,
+        "sd": None,
+        "n": 1,
+        "at_least": False,
+    }
+
+
+def test_relearning_that_had_not_ended_is_marked_and_counts_only_against_known_references() -> None:
+    known = _row("FAIL") | {"relearn": 100.0, "relearn.references": 80.0, "relearn.censored": True}
+    unknown = _row("FAIL") | {"relearn": 100.0, "relearn.censored": True}
+    ended = _row("FAIL") | {"relearn": 60.0, "relearn.references": 80.0}
+    [summary] = summarise([known, unknown, ended])
+    assert (summary["relearn_ratio"]["n"], summary["relearn_ratio"]["at_least"]) == (2, True)
+    assert "| ≥ 1.00 ± 0.35 (2) |" in markdown([summary], "one class")
+    assert not summarise([unknown, ended])[0]["relearn_ratio"]["at_least"]
+
+
+def test_distances_from_the_references_leave_out_what_no_row_has() -> None:
+    rows = [_row("PASS") | {"da": 0.75, "da.references": 0.5}, _row("PASS")]
+    lines = markdown_away(summarise(rows), "one class").splitlines()
+    assert lines[0] == "| method | da |"
+    assert lines[2] == "| muda | 0.25 ± 0.00 |"
 
 
 def test_the_markdown_has_a_line_for_each_method_of_a_request() -> None:
@@ -72,6 +100,34 @@ def test_its_draws_are_not_those_of_the_calibration() -> None:
     ours = [plan.seed for plan in methods.plans("digits", list(range(10)), kinds)]
     assert len(set(ours)) == 13
     assert set(ours).isdisjoint(plan.seed for plan in calibration.plans(calibration.DRAWS))
+
+
+def test_cifar_is_read_from_parquet_for_a_small_network_and_a_resnet(tmp_path: Path) -> None:
+    for part, labels in (("train", [0, 9, 5]), ("test", [3])):
+        pictures = []
+        for label in labels:
+            file = io.BytesIO()
+            Image.new("RGB", (32, 32), (20 * label, 0, 255)).save(file, "PNG")
+            pictures.append(file.getvalue())
+        table = pa.table({"label": labels, "image": pictures})
+        pq.write_table(table, tmp_path / f"cifar10-{part}.parquet")
+    for name in ("cifar10", "cifar10-resnet18"):
+        bench = BENCHES[name](tmp_path)
+        assert bench.name == name
+        assert bench.images.labels.tolist() == [0, 9, 5, 3]
+        assert bench.images.images[:, 0, 0, 0].tolist() == [0, 180, 100, 60]
+        network = bench.build()
+        assert network.get_submodule(bench.classifier).out_features == 10
+        assert network(bench.images.batch(torch.arange(4))).shape == (4, 10)
+    assert type(network).__name__ == "ResNet"
+
+
+def test_on_a_gpu_one_process_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["methods", "--device", "cuda", "--bench", "cifar10-resnet18"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert methods._parse().workers == 1
+    monkeypatch.setattr(sys, "argv", command[:1])
+    assert methods._parse().workers == 2
 
 
 def test_whole_draws_outlive_a_lost_log(tmp_path: Path) -> None:
