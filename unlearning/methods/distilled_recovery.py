@@ -14,6 +14,7 @@ from torch import nn
 
 from unlearning.methods.contract import Method
 from unlearning.methods.distillation import recovery_loss
+from unlearning.methods.freezing import frozen_early
 from unlearning.methods.perturbation import (
     reinitialise,
     restart_last_stage,
@@ -48,6 +49,9 @@ class DistilledRecovery(Method):
     initialise everything anew."""
     keep: float = 0.5
     """What is kept of the old weights when they are `shrunk`; the rest is freshly drawn."""
+    frozen_share: float = 0.0
+    """Share of the layers before the last stage, the first ones, that keep their old weights and
+    are not trained; only ever in class scope."""
     relative_epochs: float = 0.8
     """Walks over the retain set in class scope, as a share of the recipe's epochs."""
     instance_relative_epochs: float = 0.48
@@ -67,6 +71,7 @@ class DistilledRecovery(Method):
         check_types(self)
         ranges = {
             "keep": 0 <= self.keep <= 1,
+            "frozen_share": 0 <= self.frozen_share <= 1,
             "relative_epochs": 0 < self.relative_epochs <= 10,
             "instance_relative_epochs": 0 < self.instance_relative_epochs <= 10,
             "relative_lr": 0 < self.relative_lr <= 10,
@@ -77,8 +82,7 @@ class DistilledRecovery(Method):
 
     def __call__(self, problem: Problem) -> nn.Module:
         """Return the recovered model."""
-        with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
-            model = self._perturbed(problem)
+        model = problem.copy_model()
         settings = problem.settings
         whole = problem.scope == "class"
         share = self.relative_epochs if whole else self.instance_relative_epochs
@@ -88,24 +92,25 @@ class DistilledRecovery(Method):
             peak_lr=settings.peak_lr * self.relative_lr,
         )
         weight = self.distillation_weight if self.distillation else 0.0
-        return fit(
-            model,
-            problem.retain,
-            recipe,
-            seed=problem.seed,
-            loss=recovery_loss(problem, weight, self.temperature),
-            schedule=self.schedule,
-            phase=self.name,
-            progress=problem.progress,
-            cancel=problem.cancel,
-        )
+        with frozen_early(model, problem.classifier, self.frozen_share if whole else 0.0):
+            with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
+                self._perturb(model, problem.classifier)
+            return fit(
+                model,
+                problem.retain,
+                recipe,
+                seed=problem.seed,
+                loss=recovery_loss(problem, weight, self.temperature),
+                schedule=self.schedule,
+                phase=self.name,
+                progress=problem.progress,
+                cancel=problem.cancel,
+            )
 
-    def _perturbed(self, problem: Problem) -> nn.Module:
-        model = problem.copy_model()
+    def _perturb(self, model: nn.Module, classifier: str) -> None:
         if self.perturb == "fresh":
             reinitialise(model)
         elif self.perturb != "transposed" or not transpose_kernels(model):
             if self.perturb == "shrunk":
                 shrink_towards_fresh(model, self.keep)
-            restart_last_stage(model, problem.classifier)
-        return model
+            restart_last_stage(model, classifier)

@@ -24,6 +24,7 @@ from unlearning.features import Outputs, Tap, extract, find_module
 from unlearning.methods.contract import Method
 from unlearning.methods.descent import share_of
 from unlearning.methods.distillation import divergence_from, masked_target, recovery_loss
+from unlearning.methods.freezing import frozen_early
 from unlearning.methods.geometry import RetainGeometry
 from unlearning.methods.guard import Guard, watched
 from unlearning.methods.perturbation import restart_last_stage, shrink_towards_fresh
@@ -66,6 +67,9 @@ class Muda(Method):
     """What is kept of the old weights before the first step; the rest is freshly drawn."""
     restart_last_stage: bool = True
     """Whether the last stage and the classifier are drawn anew first."""
+    frozen_share: float = 0.0
+    """Share of the layers before the last stage, the first ones, that keep their old weights and
+    are not trained; only ever in class scope."""
     relative_lead_epochs: float = 0.0
     """Epochs of recovery before the first forget step, as a share of the recipe's; none for 0."""
     epochs: int = 1
@@ -105,6 +109,7 @@ class Muda(Method):
             "beta": 0 <= self.beta <= 1000,
             "rho_star": 0 < self.rho_star <= 100,
             "keep": 0 <= self.keep <= 1,
+            "frozen_share": 0 <= self.frozen_share <= 1,
             "relative_lead_epochs": 0 <= self.relative_lead_epochs <= 10,
             "epochs": self.epochs >= 1,
             "relative_tail_epochs": 0 <= self.relative_tail_epochs <= 10,
@@ -123,26 +128,31 @@ class Muda(Method):
     def __call__(self, problem: Problem) -> nn.Module:
         """Return the model that has forgotten."""
         model = problem.copy_model()
-        with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
-            if self.keep < 1:
-                shrink_towards_fresh(model, self.keep)
-            if self.restart_last_stage:
-                restart_last_stage(model, problem.classifier)
+        share = self.frozen_share if problem.scope == "class" else 0.0
         settings = problem.settings
         recipe = replace(settings, peak_lr=settings.peak_lr * self.relative_lr)
         retain, guard = watched(problem, model, self.validation_share, self.max_drop)
-        train(
-            model,
-            self._plan(problem, model, retain, guard),
-            recipe,
-            seed=problem.seed,
-            schedule=self.schedule,
-            phase=self.name,
-            progress=problem.progress,
-            cancel=problem.cancel,
-        )
+        with frozen_early(model, problem.classifier, share):
+            with seeded(derive_seed(problem.seed, "perturbation"), problem.device):
+                self._perturb(model, problem.classifier)
+            train(
+                model,
+                self._plan(problem, model, retain, guard),
+                recipe,
+                seed=problem.seed,
+                schedule=self.schedule,
+                phase=self.name,
+                progress=problem.progress,
+                cancel=problem.cancel,
+            )
         guard.look()
         return model
+
+    def _perturb(self, model: nn.Module, classifier: str) -> None:
+        if self.keep < 1:
+            shrink_towards_fresh(model, self.keep)
+        if self.restart_last_stage:
+            restart_last_stage(model, classifier)
 
     def _plan(
         self, problem: Problem, model: nn.Module, retain: Images, guard: Guard
