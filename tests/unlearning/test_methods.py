@@ -193,8 +193,10 @@ def test_shrinking_keeps_a_share_of_every_trainable_weight_and_none_of_the_last_
     after, name = model.state_dict(), "blocks.0.0.weight"
     torch.testing.assert_close(after[name], 0.75 * before[name] + 0.25 * drawn[name])
     assert torch.equal(after["blocks.1.0.weight"], before["blocks.1.0.weight"])
-    kept = DistilledRecovery(keep=1.0)._perturbed(toy_problem()).state_dict()
-    original = toy_problem().model.state_dict()
+    problem = toy_problem()
+    perturbed, original = problem.copy_model(), problem.model.state_dict()
+    DistilledRecovery(keep=1.0)._perturb(perturbed, problem.classifier)
+    kept = perturbed.state_dict()
     same = {name for name in kept if torch.equal(kept[name], original[name])}
     assert "blocks.1.0.weight" in same
     assert not {"blocks.2.0.weight", "head.weight"} & same

@@ -33,9 +33,9 @@ def frozen_early(model: nn.Module, classifier: str, share: float) -> Iterator[No
         if parameter.requires_grad
     ]
     for parameter in frozen:
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     try:
         yield
     finally:
         for parameter in frozen:
-            parameter.requires_grad_()
+            parameter.requires_grad = True

@@ -20,7 +20,7 @@ def _changed(method: Method, scope: Scope = "class") -> set[str]:
 
 
 @pytest.mark.parametrize("kind", [DistilledRecovery, Muda])
-def test_the_first_layers_and_their_statistics_stay_to_the_bit(kind: type[Method]) -> None:
+def test_the_first_layers_and_their_statistics_stay_to_the_bit(kind: type[DistilledRecovery] | type[Muda]) -> None:
     every = _changed(kind())
     assert {name.split(".")[1] for name in every if name.startswith("blocks")} == {"0", "1", "2"}
     early = {name for name in every if name.startswith("blocks.0")}
@@ -58,7 +58,8 @@ def test_layers_are_counted_up_to_the_last_stage() -> None:
 
 def test_what_was_frozen_before_stays_so_and_errors_thaw_the_rest() -> None:
     network = small_cnn()
-    first = next(network.parameters()).requires_grad_(requires_grad=False)
+    first = next(network.parameters())
+    first.requires_grad = False
     with pytest.raises(RuntimeError, match="stop"), frozen_early(network, "head", 1.0):
         raise RuntimeError("stop")
     assert [p is first for p in network.parameters() if not p.requires_grad] == [True]
