@@ -20,7 +20,9 @@ def _changed(method: Method, scope: Scope = "class") -> set[str]:
 
 
 @pytest.mark.parametrize("kind", [DistilledRecovery, Muda])
-def test_the_first_layers_and_their_statistics_stay_to_the_bit(kind: type[DistilledRecovery] | type[Muda]) -> None:
+def test_the_first_layers_and_their_statistics_stay_to_the_bit(
+    kind: type[DistilledRecovery] | type[Muda],
+) -> None:
     every = _changed(kind())
     assert {name.split(".")[1] for name in every if name.startswith("blocks")} == {"0", "1", "2"}
     early = {name for name in every if name.startswith("blocks.0")}
