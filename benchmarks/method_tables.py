@@ -111,6 +111,7 @@ ABLATION: Final[dict[str, Row]] = {
     "old last stage kept": Row(name="muda", hyperparameters={"restart_last_stage": False}),
 }
 
+_FROZEN: Final = {"keep": 0.5, "schedule": "one_cycle", "frozen_share": 0.5}
 CONFIRMATION: Final[dict[str, Row]] = {
     **{
         label: METHODS[label]
@@ -119,10 +120,10 @@ CONFIRMATION: Final[dict[str, Row]] = {
             "muda",
             "muda, an epoch less",
             "muda, two epochs less",
-            "muda, three epochs less",
             "distilled_recovery, short",
         )
     },
+    "muda, first stage frozen": Row(name="muda", hyperparameters={"frozen_share": 0.5}),
     "muda, forgetting half-way": Row(
         name="muda", hyperparameters={"relative_lead_epochs": 0.16, "relative_tail_epochs": 0.16}
     ),
@@ -136,9 +137,15 @@ CONFIRMATION: Final[dict[str, Row]] = {
         name="muda",
         hyperparameters={"epochs": 3, "relative_tail_epochs": 0.24, "validation_share": 0.05},
     ),
+    "distilled_recovery, first stage frozen, .36": Row(
+        name=_DR, hyperparameters=_FROZEN | {"relative_epochs": 0.36}
+    ),
+    "distilled_recovery, first stage frozen, .48": Row(
+        name=_DR, hyperparameters=_FROZEN | {"relative_epochs": 0.48}
+    ),
 }
-"""For seeds on which none of it was looked at before: what the shorter forms and what forgetting
-itself are worth."""
+"""For seeds on which none of it was looked at before: what the shorter forms, forgetting itself and
+frozen early layers are worth."""
 
 SECOND_RUNG: Final[dict[str, Row]] = {
     label: METHODS[label]
@@ -151,6 +158,12 @@ SECOND_RUNG: Final[dict[str, Row]] = {
     "distilled_recovery, short, all fresh": Row(
         name=_DR, hyperparameters=_CHEAP | {"perturb": "fresh"}
     ),
+    "distilled_recovery, first stage frozen, .36": CONFIRMATION[
+        "distilled_recovery, first stage frozen, .36"
+    ],
+    "distilled_recovery, first stage frozen, .48": CONFIRMATION[
+        "distilled_recovery, first stage frozen, .48"
+    ],
     "distilled_recovery, shortest, all fresh + teacher": Row(
         name=_DR,
         hyperparameters=_CHEAP | {"perturb": "fresh", "distillation": True, "relative_epochs": 0.1},
