@@ -181,8 +181,8 @@ def _rejected(
         if not _is_left_out([_outcome(run, rung) for run in alike]):
             break
         reasons.append(
-            f"Its last {REJECTIONS} candidates for requests of scope {wanted} on this model were"
-            " all rejected by the audit."
+            f"None of its last {REJECTIONS} candidates for requests of scope {wanted} on this model"
+            " passed."
         )
     return reasons
 
@@ -199,7 +199,7 @@ def _is_left_out(outcomes: Sequence[str | None]) -> bool:
 
 
 def _outcome(run: Run, rung: Rung) -> str | None:
-    """Say what became of a rung in a run: closed, rejected, skipped; None if nothing tells."""
+    """Say what became of a rung in a run: closed, rejected (or left undecided), skipped, or None."""
     place = next((i for i, own in enumerate(run.ladder) if spelled(own) == spelled(rung)), None)
     if place is None:
         return None
