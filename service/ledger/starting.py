@@ -199,7 +199,7 @@ def _is_left_out(outcomes: Sequence[str | None]) -> bool:
 
 
 def _outcome(run: Run, rung: Rung) -> str | None:
-    """Say what became of a rung in a run: closed, rejected (or left undecided), skipped, or None."""
+    """Say what became of a rung in a run: closed, rejected or undecided, skipped, or None."""
     place = next((i for i, own in enumerate(run.ladder) if spelled(own) == spelled(rung)), None)
     if place is None:
         return None
