@@ -5,8 +5,8 @@
 
 Digits. Each step forgets twenty single samples, or every third one a whole class, with the methods
 of the default ladder in turn until one passes its audit; every base is the version that the step
-before it left. After as many approximate steps in a row as the policy allows, the next one is a
-retraining. *Drift* is λ of the version in use with F = all of E: 1 is the first network, which was
+before it left. After as many approximate steps in a row as are allowed the next one is a forced
+retraining: one here, not the policy's five, so that the ten end in such a retraining. *Drift* is λ of the version in use with F = all of E: 1 is the first network, which was
 trained on all of E, and 0 the mean of references that never saw any of it. The audits take the
 policy's first look, so an INCONCLUSIVE one climbs. Resumable: a log beside the output holds a line
 per step, a folder the versions.
@@ -193,7 +193,8 @@ def main() -> int:
     arguments = _parse()
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
-    policy = Policy.standard()
+    document = Policy.standard().to_dict() | {"max_approximate_chain": arguments.max_chain}
+    policy = Policy.from_dict(document)
     plan = Succession(steps=arguments.steps, references=arguments.references)
     rows = complete(plan, output.with_suffix(".jsonl"), arguments.workers, policy)
     report = {
@@ -246,6 +247,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=10, help="requests in a row")
     parser.add_argument("--references", type=int, default=19, help="trained for each step")
+    parser.add_argument("--max-chain", type=int, default=1, help="approximate steps in a row")
     parser.add_argument("--workers", type=int, default=2, help="processes that train references")
     parser.add_argument("--output", type=Path, default=RESULTS)
     return parser.parse_args()
