@@ -6,10 +6,11 @@
 Digits. Each step forgets twenty single samples, or every third one a whole class, with the methods
 of the default ladder in turn until one passes its audit; every base is the version that the step
 before it left. After as many approximate steps in a row as are allowed the next one is a forced
-retraining: one here, not the policy's five, so that the ten end in such a retraining. *Drift* is λ of the version in use with F = all of E: 1 is the first network, which was
-trained on all of E, and 0 the mean of references that never saw any of it. The audits take the
-policy's first look, so an INCONCLUSIVE one climbs. Resumable: a log beside the output holds a line
-per step, a folder the versions.
+retraining: one here, not the policy's five, so that the ten end in such a retraining. *Drift* is λ
+of the version in use with F = all of E: 1 is the first network, which was trained on all of E, and
+0 the mean of references that never saw any of it. The audits take the policy's first look, so an
+INCONCLUSIVE one climbs. Resumable: a log beside the output holds a line per step, a folder the
+versions.
 """
 
 import argparse
