@@ -104,7 +104,7 @@ def _restore_types(model: nn.Module, original: nn.Module) -> None:
         if old.dtype != tensor.dtype:
             same = old.shape == tensor.shape and torch.equal(tensor, old.to(tensor))
             tensor.grad = None  # a gradient must be of its parameter's type
-            tensor.data = (old.to(tensor.device).clone() if same else tensor.data).to(old.dtype)
+            tensor.data = old.to(tensor.device, copy=True) if same else tensor.data.to(old.dtype)
 
 
 def _check_finite(model: nn.Module, name: str) -> None:
