@@ -194,8 +194,7 @@ def main() -> int:
     arguments = _parse()
     output: Path = arguments.output
     output.parent.mkdir(parents=True, exist_ok=True)
-    document = Policy.standard().to_dict() | {"max_approximate_chain": arguments.max_chain}
-    policy = Policy.from_dict(document)
+    policy = replace(Policy.standard(), max_approximate_chain=arguments.max_chain)
     plan = Succession(steps=arguments.steps, references=arguments.references)
     rows = complete(plan, output.with_suffix(".jsonl"), arguments.workers, policy)
     report = {

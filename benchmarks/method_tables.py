@@ -111,18 +111,31 @@ ABLATION: Final[dict[str, Row]] = {
     "old last stage kept": Row(name="muda", hyperparameters={"restart_last_stage": False}),
 }
 
-_FROZEN: Final = {"keep": 0.5, "schedule": "one_cycle", "frozen_share": 0.5}
+
+def _chosen(*labels: str) -> dict[str, Row]:
+    return {label: METHODS[label] for label in labels}
+
+
+_FROZEN: Final = {
+    f"distilled_recovery, first stage frozen, {told}": Row(
+        name=_DR,
+        hyperparameters={
+            "keep": 0.5,
+            "schedule": "one_cycle",
+            "frozen_share": 0.5,
+            "relative_epochs": share,
+        },
+    )
+    for told, share in ((".36", 0.36), (".48", 0.48))
+}
 CONFIRMATION: Final[dict[str, Row]] = {
-    **{
-        label: METHODS[label]
-        for label in (
-            "retrain",
-            "muda",
-            "muda, an epoch less",
-            "muda, two epochs less",
-            "distilled_recovery, short",
-        )
-    },
+    **_chosen(
+        "retrain",
+        "muda",
+        "muda, an epoch less",
+        "muda, two epochs less",
+        "distilled_recovery, short",
+    ),
     "muda, first stage frozen": Row(name="muda", hyperparameters={"frozen_share": 0.5}),
     "muda, forgetting half-way": Row(
         name="muda", hyperparameters={"relative_lead_epochs": 0.16, "relative_tail_epochs": 0.16}
@@ -137,41 +150,32 @@ CONFIRMATION: Final[dict[str, Row]] = {
         name="muda",
         hyperparameters={"epochs": 3, "relative_tail_epochs": 0.24, "validation_share": 0.05},
     ),
-    "distilled_recovery, first stage frozen, .36": Row(
-        name=_DR, hyperparameters=_FROZEN | {"relative_epochs": 0.36}
-    ),
-    "distilled_recovery, first stage frozen, .48": Row(
-        name=_DR, hyperparameters=_FROZEN | {"relative_epochs": 0.48}
-    ),
+    **_FROZEN,
 }
 """For seeds on which none of it was looked at before: what the shorter forms, forgetting itself and
 frozen early layers are worth."""
 
+_SHORTEST: Final = {
+    "distilled_recovery, shortest": Row(
+        name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "relative_epochs": 0.1}
+    )
+}
 SECOND_RUNG: Final[dict[str, Row]] = {
-    label: METHODS[label]
-    for label in (
+    **_chosen(
         "retrain",
         "distilled_recovery, short",
         "distilled_recovery, short, all fresh + teacher",
-    )
-} | {
+    ),
     "distilled_recovery, short, all fresh": Row(
         name=_DR, hyperparameters=_CHEAP | {"perturb": "fresh"}
     ),
-    "distilled_recovery, first stage frozen, .36": CONFIRMATION[
-        "distilled_recovery, first stage frozen, .36"
-    ],
-    "distilled_recovery, first stage frozen, .48": CONFIRMATION[
-        "distilled_recovery, first stage frozen, .48"
-    ],
+    **_FROZEN,
     "distilled_recovery, shortest, all fresh + teacher": Row(
         name=_DR,
         hyperparameters=_CHEAP | {"perturb": "fresh", "distillation": True, "relative_epochs": 0.1},
         scopes=CLASS,
     ),
-    "distilled_recovery, shortest": Row(
-        name=_DR, hyperparameters={"keep": 0.7, "schedule": "one_cycle", "relative_epochs": 0.1}
-    ),
+    **_SHORTEST,
 }
 
 _DIGITS_ALONE: Final = {
@@ -182,7 +186,7 @@ _DIGITS_ALONE: Final = {
 }
 LARGER: Final[dict[str, Row]] = {
     **{label: row for label, row in METHODS.items() if label not in _DIGITS_ALONE},
-    "distilled_recovery, shortest": SECOND_RUNG["distilled_recovery, shortest"],
+    **_SHORTEST,
     "muda, cheap": Row(
         name="muda",
         hyperparameters={"alpha": 6.0, "relative_tail_epochs": 0.08, "retain_fraction": 0.8},

@@ -6,7 +6,7 @@
     python -m benchmarks.methods --bench cifar10-resnet18 --data FOLDER --device cuda   # one GPU
     python -m benchmarks.methods --table ablation         # what each part of MUDA is worth
     python -m benchmarks.methods --table second-rung --bench fashion --seeds 1 --requests
-    python -m benchmarks.methods --table confirmation --requests --first-seed 85000
+    python -m benchmarks.methods --table confirmation --requests
 
 A draw shuffles the data, chooses what is to be forgotten and trains an original and 19 references;
 each method, with several seeds of its own, is then audited by the standard policy. Seconds are CPU
@@ -40,6 +40,8 @@ from unlearning.calibration.draws import Kind
 RESULTS = Path(__file__).parent / "results"
 FIRST_SEED = 80_000
 """Seeds of these tables; hyper-parameters are chosen on smaller ones."""
+CONFIRMATION_SEED = 85_000
+"""Seeds of the table that confirms what was added when the others had been seen."""
 _TOLD = ("metrics", "seeds", "device")
 REQUESTS: dict[str, list[Kind]] = {"digits": ["random", "memorised", "mislabelled"]}
 """Requests for single samples, by data set."""
@@ -74,7 +76,8 @@ def main() -> int:
     arguments = _parse()
     output: Path = arguments.output or RESULTS / f"{_stem(arguments)}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
-    draws = plans(arguments.bench, arguments.classes, arguments.requests, arguments.first_seed)
+    first = CONFIRMATION_SEED if arguments.table == "confirmation" else FIRST_SEED
+    draws = plans(arguments.bench, arguments.classes, arguments.requests, first)
     labels = TABLES[arguments.table]
     place = Place(
         weights=arguments.weights,
@@ -170,7 +173,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--classes", nargs="*", type=int, default=list(range(10)))
     kinds = ("random", "memorised", "mislabelled")
     parser.add_argument("--requests", nargs="*", choices=kinds, default=None)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the draws")
     parser.add_argument("--seeds", type=int, default=3, help="of each method on each draw")
     parser.add_argument(
         "--workers", type=int, default=2, help="processes, one thread each; one on a GPU"

@@ -99,6 +99,8 @@ def test_its_draws_are_not_those_of_the_calibration() -> None:
     kinds = methods.REQUESTS["digits"]
     ours = [plan.seed for plan in methods.plans("digits", list(range(10)), kinds)]
     assert len(set(ours)) == 13
+    again = methods.plans("digits", list(range(10)), [], methods.CONFIRMATION_SEED)
+    assert {plan.seed for plan in again}.isdisjoint(ours)
     assert set(ours).isdisjoint(plan.seed for plan in calibration.plans(calibration.DRAWS))
 
 
